@@ -16,7 +16,7 @@ static __always_inline void count_loss(u32 kind, u64 bytes) {
 
 /* A control record of a fixed type; NULL is counted. */
 static __always_inline void *reserve_control(u64 size, u16 type) {
-  struct event_header *header = bpf_ringbuf_reserve(&control, size, 0);
+  struct event_header *header = bpf_ringbuf_reserve(&control_ring, size, 0);
   if (!header) {
     count_loss(IT_LOSS_CONTROL_FULL, size);
     return 0;
@@ -32,7 +32,7 @@ static __always_inline void *reserve_control(u64 size, u16 type) {
 
 /* Bulk wakes the reader rarely; it also polls. */
 static __always_inline u64 data_flags(void) {
-  return bpf_ringbuf_query(&data, BPF_RB_AVAIL_DATA) > data_wakeup ? BPF_RB_FORCE_WAKEUP
+  return bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA) > data_wakeup ? BPF_RB_FORCE_WAKEUP
                                                                    : BPF_RB_NO_WAKEUP;
 }
 

@@ -59,7 +59,7 @@ static __always_inline int parse(struct __sk_buff *skb, struct segment *out, u8 
 /* One part of a segment's payload into the data ring, in the smallest tier that holds it. */
 #define COPY_TIER(TIER)                                                                   \
   if (n <= (TIER)) {                                                                      \
-    struct data_event *event = bpf_ringbuf_reserve(&data, sizeof(*event) + (TIER), 0);    \
+    struct data_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + (TIER), 0);    \
     if (!event) return IT_LOSS_RING_FULL + 1;                                             \
     fill_data(event, 0, IT_FLOW_DATA, stream, direction, offset, n, sizeof(*event));      \
     u64 k = n - 1; /* 6.1's verifier follows this form only (capture.md section 4) */     \
@@ -196,7 +196,7 @@ static __always_inline void opened(struct __sk_buff *skb, struct bpf_sock *sk,
  * connection has no socket yet. Kept with its addresses; the daemon joins it. */
 static __always_inline void orphan(struct __sk_buff *skb, const struct segment *segment) {
   if (looks_like_tls(skb, segment)) return;   /* nothing of a ClientHello is needed */
-  struct orphan_event *event = bpf_ringbuf_reserve(&data, sizeof(*event) + 4096, 0);
+  struct orphan_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + 4096, 0);
   if (!event) {
     count_loss(IT_LOSS_RING_FULL, segment->length);
     return;

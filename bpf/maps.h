@@ -6,19 +6,19 @@
 #include "kernel.h"
 
 /* Set by the daemon through the skeleton's .data while programs run. */
-volatile u32 armed __weak = 0;        /* 0: programs do nothing (set after the last attach) */
-volatile u32 take_new __weak = 0;     /* 1: every process that executes is captured until decided */
-volatile u32 data_wakeup __weak = 1 << 20;   /* wake the reader above this many waiting bytes */
+volatile __u32 armed __weak = 0;        /* 0: programs do nothing (set after the last attach) */
+volatile __u32 take_new __weak = 0;     /* 1: every process that executes is captured until decided */
+volatile __u32 data_wakeup __weak = 1 << 20;   /* wake the reader above this many waiting bytes */
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, 64 << 20);
-} data __weak SEC(".maps");
+} data_ring __weak SEC(".maps");
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
   __uint(max_entries, 8 << 20);
-} control __weak SEC(".maps");
+} control_ring __weak SEC(".maps");
 
 /* What was lost, by kind, since load. */
 struct {

@@ -45,7 +45,7 @@ struct {
   __type(value, struct small_reads);
 } small_blank SEC(".maps");
 
-u64 next_object = 1;
+__u64 next_object = 1;
 
 static __always_inline struct object_key key_of(u64 ssl) {
   struct object_key key = {.ssl = ssl, .tgid = bpf_get_current_pid_tgid() >> 32};
@@ -74,7 +74,7 @@ static __always_inline struct tls_object *object_of(struct object_key *key) {
 
 #define USER_TIER(TIER)                                                                  \
   if (n <= (TIER)) {                                                                     \
-    struct data_event *event = bpf_ringbuf_reserve(&data, sizeof(*event) + (TIER), 0);   \
+    struct data_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + (TIER), 0);   \
     if (!event) return IT_LOSS_RING_FULL + 1;                                            \
     fill_data(event, bpf_get_current_pid_tgid(), IT_TLS_DATA, id, direction, offset, n,  \
               sizeof(*event));                                                           \
@@ -131,7 +131,7 @@ static __noinline int flush_small(struct small_reads *reads) {
   u64 n = reads->length;
   if (!n) return 0;
   at_most(n, IT_SMALL_BUFFER);
-  struct data_event *event = bpf_ringbuf_reserve(&data, sizeof(*event) + IT_SMALL_BUFFER, 0);
+  struct data_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + IT_SMALL_BUFFER, 0);
   if (event) {
     fill_data(event, bpf_get_current_pid_tgid(), IT_TLS_DATA, reads->object, IT_IN, reads->start, n,
               sizeof(*event));
