@@ -1,8 +1,10 @@
 #include "identity/credential.h"
 
-#include <strings.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 #include <array>
+#include <cerrno>
 
 #include "base/bytes.h"
 #include "base/crypto.h"
@@ -23,14 +25,32 @@ constexpr std::array<CredentialHeader, 6> kHeaders = {{{"authorization", "bearer
                                                        {"x-goog-api-key", ""},
                                                        {"authorization", ""}}};
 
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
+constexpr size_t kKeyBytes = 32;
+
+Result<std::string> make_key(const std::string& path) {
+  TRY(std::string key, random_bytes(kKeyBytes));
+  Fd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd.valid()) return system_error("create", path, errno);
+  TRY_STATUS(write_all(fd.get(), key, path));
+  if (fdatasync(fd.get()) != 0) return system_error("fdatasync", path, errno);
+  return key;
 }
 
 }  // namespace
 
 Result<Credentials> Credentials::open(const std::string& key_file) {
-  TRY(std::string key, load_or_create_secret(key_file, 32));
+  struct stat file {};
+  if (stat(key_file.c_str(), &file) != 0) {
+    if (errno != ENOENT) return system_error("stat", key_file, errno);
+    TRY(std::string fresh, make_key(key_file));
+    return Credentials(std::move(fresh));
+  }
+  if (file.st_mode & 077)
+    return Error{Code::kPermission, key_file + ": others may read this key; run `chmod 600 " + key_file + "`"};
+  TRY(std::string key, read_file(key_file));
+  if (key.size() != kKeyBytes)
+    return Error{Code::kCorrupt, key_file + ": a fingerprint key has 32 bytes, this file has " +
+                                     std::to_string(key.size())};
   return Credentials(std::move(key));
 }
 
@@ -42,10 +62,10 @@ void Credentials::identify(Record* record) const {
   Principal* principal = record->mutable_principal();
   for (const CredentialHeader& row : kHeaders) {
     for (const Header& header : record->http().request_headers()) {
-      if (!equal_ignoring_case(header.name(), row.name)) continue;
+      if (!equals_ignore_case(header.name(), row.name)) continue;
       std::string_view value = header.value();
       const std::string_view scheme = row.scheme;
-      if (value.size() < scheme.size() || !equal_ignoring_case(value.substr(0, scheme.size()), scheme))
+      if (value.size() < scheme.size() || !equals_ignore_case(value.substr(0, scheme.size()), scheme))
         continue;
       value.remove_prefix(scheme.size());
       while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
