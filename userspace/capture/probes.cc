@@ -159,6 +159,7 @@ Probes::~Probes() {
 }
 
 void Probes::arm() { object_->bss->armed = 1; }
+void Probes::disarm() { object_->bss->armed = 0; }
 void Probes::take_new(bool on) { object_->bss->take_new = on; }
 
 Status Probes::select(uint32_t tgid) {

@@ -60,6 +60,7 @@ class Probes {
 
   // Programs act from here on.
   void arm();
+  void disarm();
   // Capture every process that executes until the daemon decides about it.
   void take_new(bool on);
 

@@ -76,8 +76,4 @@ class Intake : public CaptureHandler {
   std::deque<Orphan> orphans_;
 };
 
-// Monotonic nanoseconds of the kernel as UNIX time.
-uint64_t unix_time_ns(uint64_t monotonic_ns);
-uint64_t unix_now_ns();
-
 }  // namespace infertrail
