@@ -131,7 +131,7 @@ void Connection::name_hole(Direction direction, uint64_t to, uint64_t time_ns) {
 
 void Connection::emit_gap(Direction direction, uint64_t to, GapReason reason, uint64_t time_ns) {
   Half& half = at(direction);
-  Gap gap{direction, half.next, to, reason, time_ns};
+  StreamGap gap{direction, half.next, to, reason, time_ns};
   half.next = to;
   sink_.gap(gap);
 }

@@ -1,5 +1,6 @@
 // One connection, put in order: segments in, chunks and named gaps out. Each byte is given to the
-// sink at most once, in stream order per direction; whatever cannot be given is named by a Gap.
+// sink at most once, in stream order per direction; whatever cannot be given is named by a
+// StreamGap.
 //
 // Limits: out-of-order bytes are held up to `held_bytes` per direction (and kMaxPieces pieces);
 // beyond that, or `hole_timeout_ns` after the bytes behind a hole arrived, the hole becomes a
