@@ -47,6 +47,7 @@ MessageBody BodyBuilder::finish(std::string_view content_encoding) {
   body_.is_decoded = decoded.decoded;
   body_.decoded = std::move(decoded.bytes);
   body_.decode_note = std::move(decoded.note);
+  body_.decode_limited = decoded.limited;
   body_.truncated |= decoded.damaged || decoded.limited;
   return std::move(body_);
 }

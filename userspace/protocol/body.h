@@ -23,6 +23,7 @@ struct MessageBody {
   std::array<uint8_t, 32> sha256{};   // over all framed bytes
   bool has_sha256 = false;  // false: digests are off, or bytes in the middle were never seen
   bool truncated = false;   // text() is a prefix of what was sent
+  bool decode_limited = false;   // ... because it is longer than max_body_bytes when decoded
   std::string decode_note;
 
   std::string_view text() const { return is_decoded ? decoded : raw; }

@@ -226,6 +226,11 @@ MessageBody Stitcher::end_body(BodyBuilder& builder, Direction direction, Exchan
   MessageBody body = builder.finish(
       content_encoding(request ? exchange.request_headers : exchange.response_headers));
   if (auto gap = builder.not_kept()) exchange.gaps.push_back({*gap, "counted, not kept"});
+  if (body.decode_limited) {
+    uint64_t end = side(direction).position;
+    exchange.gaps.push_back({{direction, end, end, GapReason::kBodyLimit, 0},
+                             "longer than the limit when decoded"});
+  }
   if (!body.decode_note.empty())
     exchange.notes.push_back((request ? "request body: " : "answer body: ") + body.decode_note);
   return body;
