@@ -38,7 +38,7 @@ struct Segment {
 using Chunk = Segment;
 
 // [from, to) of one direction's stream is missing. to == UINT64_MAX: until the end.
-struct Gap {
+struct StreamGap {
   Direction direction = Direction::kToServer;
   uint64_t from = 0;
   uint64_t to = 0;
@@ -51,7 +51,7 @@ class StreamSink {
  public:
   virtual ~StreamSink() = default;
   virtual void data(const Chunk& chunk) = 0;
-  virtual void gap(const Gap& gap) = 0;
+  virtual void gap(const StreamGap& gap) = 0;
 };
 
 }  // namespace infertrail

@@ -1,0 +1,55 @@
+#include "base/utf8.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace infertrail {
+namespace {
+
+// Length of the valid character at `at`, or 0.
+size_t character(std::string_view text, size_t at) {
+  auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  uint8_t lead = byte(at);
+  if (lead < 0x80) return 1;
+  size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() - at < length) return 0;
+  for (size_t i = 1; i < length; i++)
+    if ((byte(at + i) & 0xc0) != 0x80) return 0;
+  uint8_t second = byte(at + 1);
+  if (lead == 0xe0 && second < 0xa0) return 0;
+  if (lead == 0xed && second > 0x9f) return 0;
+  if (lead == 0xf0 && second < 0x90) return 0;
+  if (lead == 0xf4 && second > 0x8f) return 0;
+  return length;
+}
+
+}  // namespace
+
+bool is_utf8(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    size_t length = character(text, at);
+    if (length == 0) return false;
+    at += length;
+  }
+  return true;
+}
+
+std::string to_utf8(std::string_view text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string out;
+  out.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    size_t length = character(text, at);
+    if (length == 0) {
+      uint8_t byte = static_cast<uint8_t>(text[at]);
+      out += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
+      at++;
+    } else {
+      out.append(text, at, length);
+      at += length;
+    }
+  }
+  return out;
+}
+
+}  // namespace infertrail

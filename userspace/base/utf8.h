@@ -1,0 +1,16 @@
+// UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF.
+// Protobuf string fields must be UTF-8 or the record cannot be read back.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace infertrail {
+
+bool is_utf8(std::string_view text);
+
+// The text itself when it is UTF-8; otherwise each byte that is not part of a valid character is
+// written as the four characters \xNN, so that nothing is lost and nothing else changes.
+std::string to_utf8(std::string_view text);
+
+}  // namespace infertrail

@@ -1,0 +1,96 @@
+#include "protocol/conversation.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace infertrail {
+namespace {
+
+constexpr size_t kFirstBytes = 64;
+
+}  // namespace
+
+void Conversation::data(const Chunk& chunk) {
+  if (chunk.bytes.empty()) return;
+  if (parser_) {
+    parser_->feed(chunk, stitcher_);
+    if (stitcher_.open_count() > kMaxOpen) give_up(chunk.time_ns);
+    return;
+  }
+  Beginning& beginning = beginnings_[static_cast<size_t>(chunk.direction)];
+  beginning.any = true;
+  if (beginning.first.size() < kFirstBytes)
+    beginning.first.append(chunk.bytes.substr(0, kFirstBytes - beginning.first.size()));
+  held_.push_back({chunk, std::string(chunk.bytes), std::nullopt});
+  held_bytes_ += chunk.bytes.size();
+  detect(held_bytes_ > kMaxHeld);
+}
+
+void Conversation::gap(const StreamGap& gap) {
+  if (parser_) return parser_->gap(gap, stitcher_);
+  Beginning& beginning = beginnings_[static_cast<size_t>(gap.direction)];
+  // Behind a hole the first bytes are no longer the first ones; before the capture they may be.
+  if (!beginning.any) beginning.lost = true;
+  beginning.any = true;
+  held_.push_back({{}, {}, gap});
+  held_bytes_ += sizeof(Held);
+  detect(held_bytes_ > kMaxHeld);
+}
+
+// `last`: no more bytes will help; decide.
+void Conversation::detect(bool last) {
+  const Beginning& client = beginnings_[0];
+  const Beginning& server = beginnings_[1];
+  bool open = false;   // a row may still fit
+  for (const Protocol& row : protocols()) {
+    Looks request = row.looks_like(client.first);
+    Looks answer = row.looks_like_answer(server.first);
+    if (request == Looks::kYes) return choose(row.name, row.make());
+    // The server's bytes decide only where the client's beginning is not there to see.
+    bool unseen = client.lost || (last && client.first.empty());
+    if (unseen && answer == Looks::kYes) return choose(row.name, row.make());
+    open |= request == Looks::kMaybe || (client.lost && answer == Looks::kMaybe);
+  }
+  if (open && !last) return;
+  choose("undecoded", make_undecoded("no protocol fits the first bytes"));
+}
+
+void Conversation::choose(const char* name, std::unique_ptr<Parser> parser) {
+  name_ = name;
+  parser_ = std::move(parser);
+  held_bytes_ = 0;
+  for (Held& held : std::exchange(held_, {})) {
+    if (held.gap) {
+      parser_->gap(*held.gap, stitcher_);
+    } else {
+      held.chunk.bytes = held.bytes;
+      parser_->feed(held.chunk, stitcher_);
+    }
+  }
+}
+
+void Conversation::finish(bool reset, uint64_t time_ns) {
+  if (!parser_ && held_.empty()) return;
+  if (!parser_) detect(true);
+  stitcher_.no_more_requests();
+  parser_->finish(reset, time_ns, stitcher_);
+  stitcher_.finish(GapReason::kConnectionReset, time_ns);
+}
+
+void Conversation::give_up(uint64_t time_ns) {
+  if (!parser_) choose("undecoded", make_undecoded("given up to stay within the memory limit"));
+  stitcher_.no_more_requests();
+  parser_->finish(true, time_ns, stitcher_);
+  stitcher_.finish(GapReason::kMemoryLimit, time_ns);
+  parser_ = make_undecoded("given up to stay within the memory limit");
+  name_ = "undecoded";
+}
+
+size_t Conversation::memory_bytes() const {
+  size_t total = sizeof *this + stitcher_.memory_bytes() + held_bytes_;
+  total += held_.size() * sizeof(Held);
+  if (parser_) total += parser_->memory_bytes();
+  return total;
+}
+
+}  // namespace infertrail

@@ -1,0 +1,68 @@
+// Everything one connection says, cut into exchanges. Bytes in order come in (stream/connection.h),
+// finished exchanges go out. Which protocol it is shows in the first bytes, never in a port.
+//
+// Nothing is dropped: what no parser reads comes out as undecoded exchanges with its bytes.
+// Limits: up to 64 KiB are held until the protocol is known; kMaxOpen requests may be unanswered.
+// Bounding the memory of many connections is the caller's: memory_bytes() and give_up().
+// Thread: belongs to one.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "protocol/exchange.h"
+#include "protocol/parser.h"
+#include "stream/chunk.h"
+
+namespace infertrail {
+
+class Conversation : public StreamSink {
+ public:
+  explicit Conversation(ConversationLimits limits) : stitcher_(limits) {}
+
+  void data(const Chunk& chunk) override;
+  void gap(const StreamGap& gap) override;
+  // The connection is over: whatever is open becomes an incomplete exchange with its gap. A body
+  // that ends with the connection is whole unless `reset`.
+  void finish(bool reset, uint64_t time_ns);
+  // To free memory: whatever is open becomes an incomplete exchange (reason memory_limit), what
+  // still comes is recorded undecoded. May be called at any time.
+  void give_up(uint64_t time_ns);
+  // Finished exchanges in the order in which they ended, moved out.
+  std::vector<Exchange> take() { return stitcher_.take(); }
+  size_t memory_bytes() const;
+  // The protocol's name; "" while it is not known, "undecoded" when no parser fits.
+  const char* protocol() const { return name_; }
+
+ private:
+  struct Held {
+    Chunk chunk;
+    std::string bytes;
+    std::optional<StreamGap> gap;
+  };
+  struct Beginning {
+    std::string first;     // first bytes, as many as detection may need
+    bool lost = false;     // the true beginning was not seen
+    bool any = false;
+  };
+  static constexpr size_t kMaxHeld = 64u << 10;
+  static constexpr size_t kMaxOpen = 1024;
+
+  void detect(bool last);
+  void choose(const char* name, std::unique_ptr<Parser> parser);
+
+  Stitcher stitcher_;
+  std::unique_ptr<Parser> parser_;
+  const char* name_ = "";
+  std::deque<Held> held_;
+  size_t held_bytes_ = 0;
+  std::array<Beginning, 2> beginnings_;
+};
+
+}  // namespace infertrail

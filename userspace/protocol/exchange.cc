@@ -1,0 +1,319 @@
+#include "protocol/exchange.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "base/result.h"
+
+namespace infertrail {
+namespace {
+
+constexpr size_t kUndecodedPart = 1u << 20;
+
+std::string content_encoding(const std::vector<HeaderField>& headers) {
+  std::string all;   // several fields of one name are one list
+  for (const HeaderField& field : headers) {
+    if (!same_name(field.name, "content-encoding")) continue;
+    if (!all.empty()) all += ", ";
+    all += field.value;
+  }
+  return all;
+}
+
+void append(std::vector<std::string>* to, std::vector<std::string> from) {
+  to->insert(to->end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+}  // namespace
+
+Stitcher::Open& Stitcher::begin_exchange(bool front) {
+  Open& open = front ? open_.emplace_front(limits_) : open_.emplace_back(limits_);
+  open.exchange.number = ++count_;
+  return open;
+}
+
+// The message in progress of that direction, or null between messages.
+Stitcher::Open* Stitcher::current(Direction direction) {
+  if (direction == Direction::kToServer)
+    return open_.empty() || open_.back().request_done ? nullptr : &open_.back();
+  for (Open& open : open_)
+    if (!open.response_done) return open.exchange.has_response ? &open : nullptr;
+  return nullptr;
+}
+
+Stitcher::Open* Stitcher::unanswered() {
+  for (Open& open : open_)
+    if (!open.response_done && !open.exchange.has_response) return &open;
+  return nullptr;
+}
+
+AnswerTo Stitcher::answer_to(uint64_t time_ns) {
+  Open* open = unanswered();
+  next_answer_alone_ = false;
+  // An answer that is older than the request cannot be its answer: it belongs to one of which this
+  // connection's record knows nothing (capture began between the two).
+  if (open != nullptr && time_ns >= open->exchange.request_first_ns)
+    return {AnswerTo::State::kKnown, open->exchange.method, open == &open_.back()};
+  if (open == nullptr && !side(Direction::kToServer).lost && !no_more_requests_)
+    return {AnswerTo::State::kWait, {}, false};
+  next_answer_alone_ = true;
+  return {AnswerTo::State::kUnseen, {}, false};
+}
+
+void Stitcher::seen(const Chunk& chunk, Exchange& exchange) {
+  bool request = chunk.direction == Direction::kToServer;
+  uint64_t& first = request ? exchange.request_first_ns : exchange.response_first_ns;
+  uint64_t& last = request ? exchange.request_last_ns : exchange.response_last_ns;
+  if (first == 0) first = chunk.time_ns;
+  last = std::max(last, chunk.time_ns);
+  side(chunk.direction).position = chunk.offset + chunk.bytes.size();
+}
+
+void Stitcher::take_pending(Direction direction, Open& open) {
+  Side& from = side(direction);
+  open.exchange.gaps.insert(open.exchange.gaps.end(), from.pending.begin(), from.pending.end());
+  from.pending.clear();
+  from.unreported = false;
+  append(&open.exchange.notes, std::exchange(from.pending_notes, {}));
+}
+
+void Stitcher::head(Direction direction, Head head, const Chunk& first) {
+  if (direction == Direction::kToServer)
+    begin_request(std::move(head), first);
+  else
+    begin_response(std::move(head), first);
+}
+
+void Stitcher::begin_request(Head head, const Chunk& first) {
+  Open& open = begin_exchange(false);
+  Exchange& exchange = open.exchange;
+  exchange.has_request = true;
+  exchange.method = std::move(head.method);
+  exchange.target = std::move(head.target);
+  exchange.version = std::move(head.version);
+  exchange.request_headers = std::move(head.headers);
+  append(&exchange.notes, std::move(head.notes));
+  seen(first, exchange);
+  take_pending(Direction::kToServer, open);
+}
+
+void Stitcher::begin_response(Head head, const Chunk& first) {
+  Open* open = next_answer_alone_ ? nullptr : unanswered();
+  if (open == nullptr) {
+    open = &begin_exchange(true);
+    open->request_done = true;
+    open->exchange.version = std::move(head.version);
+    open->exchange.notes.push_back("the request of this answer was not seen");
+  }
+  next_answer_alone_ = false;
+  Exchange& exchange = open->exchange;
+  exchange.has_response = true;
+  exchange.status = head.status;
+  exchange.reason = std::move(head.reason);
+  exchange.response_headers = std::move(head.headers);
+  append(&exchange.notes, std::move(head.notes));
+  seen(first, exchange);
+  take_pending(Direction::kToClient, *open);
+}
+
+void Stitcher::interim(const Head& head) {
+  std::string note = "interim answer " + std::to_string(head.status);
+  Open* open = next_answer_alone_ ? nullptr : unanswered();
+  if (open != nullptr)
+    open->exchange.notes.push_back(std::move(note));
+  else
+    side(Direction::kToClient).pending_notes.push_back(std::move(note));
+}
+
+void Stitcher::body(const Chunk& chunk) {
+  Open* open = current(chunk.direction);
+  IT_CHECK(open != nullptr);
+  seen(chunk, open->exchange);
+  (chunk.direction == Direction::kToServer ? open->request : open->response).add(chunk);
+}
+
+void Stitcher::trailers(Direction direction, std::vector<HeaderField> fields) {
+  Open* open = current(direction);
+  IT_CHECK(open != nullptr);
+  Exchange& exchange = open->exchange;
+  auto& to =
+      direction == Direction::kToServer ? exchange.request_headers : exchange.response_headers;
+  to.insert(to.end(), std::make_move_iterator(fields.begin()),
+            std::make_move_iterator(fields.end()));
+}
+
+void Stitcher::end(Direction direction, uint64_t time_ns) {
+  Open* open = current(direction);
+  IT_CHECK(open != nullptr);
+  bool request = direction == Direction::kToServer;
+  (request ? open->request_done : open->response_done) = true;
+  uint64_t& last = request ? open->exchange.request_last_ns : open->exchange.response_last_ns;
+  last = std::max(last, time_ns);
+  settle();
+}
+
+void Stitcher::hole(const StreamGap& gap) {
+  Side& from = side(gap.direction);
+  if (gap.to != UINT64_MAX) from.position = gap.to;
+  if (from.lost) {
+    undecoded_part(gap.direction).exchange.gaps.push_back({gap, ""});
+  } else if (Open* open = current(gap.direction)) {
+    open->exchange.gaps.push_back({gap, ""});
+    (gap.direction == Direction::kToServer ? open->request : open->response).hole();
+  } else {
+    from.pending.push_back({gap, "before the first message seen"});
+    from.unreported = true;
+  }
+}
+
+void Stitcher::lost(Direction direction, const StreamGap* gap, std::string note) {
+  Side& from = side(direction);
+  if (std::exchange(from.lost, true)) return;
+  if (gap != nullptr) {
+    from.gap = ExchangeGap{*gap, note};
+    from.pending.push_back(*from.gap);
+    from.unreported = true;
+    if (gap->to != UINT64_MAX) from.position = gap->to;
+  } else {
+    from.pending_notes.push_back(note);
+  }
+  from.note = std::move(note);
+  Open* open = current(direction);
+  if (open != nullptr) {
+    open->broken = true;
+    if (from.gap) open->exchange.gaps.push_back(*from.gap);
+    else open->exchange.notes.push_back(from.note);
+    from.unreported = false;
+    (direction == Direction::kToServer ? open->request_done : open->response_done) = true;
+    if (gap != nullptr)
+      (direction == Direction::kToServer ? open->request : open->response).hole();
+  }
+  settle();
+}
+
+// Moves out, in order, the exchanges that nothing can be added to any more.
+void Stitcher::settle() {
+  bool no_answers = side(Direction::kToClient).lost;
+  while (!open_.empty()) {
+    Open& open = open_.front();
+    bool answered = open.response_done || (no_answers && !open.exchange.has_response);
+    if (!open.request_done || !answered) return;
+    Open done = std::move(open);
+    open_.pop_front();
+    complete(std::move(done));
+  }
+}
+
+// An exchange with only one of its two messages says why the other is missing.
+void Stitcher::name_missing(Open& open) {
+  Exchange& exchange = open.exchange;
+  for (Direction direction : {Direction::kToServer, Direction::kToClient}) {
+    bool has = direction == Direction::kToServer ? exchange.has_request : exchange.has_response;
+    Side& from = side(direction);
+    if (has || !from.lost) continue;
+    if (from.gap) {
+      exchange.gaps.push_back(*from.gap);
+      from.unreported = false;
+    } else {
+      exchange.notes.push_back(from.note);
+    }
+  }
+}
+
+MessageBody Stitcher::end_body(BodyBuilder& builder, Direction direction, Exchange& exchange) {
+  bool request = direction == Direction::kToServer;
+  MessageBody body = builder.finish(
+      content_encoding(request ? exchange.request_headers : exchange.response_headers));
+  if (auto gap = builder.not_kept()) exchange.gaps.push_back({*gap, "counted, not kept"});
+  if (body.decode_limited) {
+    uint64_t end = side(direction).position;
+    exchange.gaps.push_back({{direction, end, end, GapReason::kBodyLimit, 0},
+                             "longer than the limit when decoded"});
+  }
+  if (!body.decode_note.empty())
+    exchange.notes.push_back((request ? "request body: " : "answer body: ") + body.decode_note);
+  return body;
+}
+
+void Stitcher::complete(Open open) {
+  Exchange& exchange = open.exchange;
+  if (!exchange.undecoded) name_missing(open);
+  exchange.request = end_body(open.request, Direction::kToServer, exchange);
+  exchange.response = end_body(open.response, Direction::kToClient, exchange);
+  bool both = exchange.undecoded || (exchange.has_request && exchange.has_response &&
+                                     open.request_done && open.response_done);
+  exchange.complete = both && !open.broken && exchange.gaps.empty() &&
+                      !exchange.request.truncated && !exchange.response.truncated;
+  finished_bytes_ += exchange.request.raw.capacity() + exchange.request.decoded.capacity() +
+                     exchange.response.raw.capacity() + exchange.response.decoded.capacity();
+  finished_.push_back(std::move(exchange));
+}
+
+Stitcher::Open& Stitcher::undecoded_part(Direction direction) {
+  if (!undecoded_) {
+    undecoded_.emplace(limits_);
+    undecoded_->exchange.number = ++count_;
+    undecoded_->exchange.undecoded = true;
+  }
+  take_pending(direction, *undecoded_);
+  return *undecoded_;
+}
+
+// One record per part: nothing grows without bound, nothing is left out.
+void Stitcher::undecoded(const Chunk& chunk) {
+  size_t part_bytes = limits_.max_body_bytes == 0
+                          ? kUndecodedPart
+                          : std::min(kUndecodedPart, limits_.max_body_bytes);
+  Chunk rest = chunk;
+  while (!rest.bytes.empty()) {
+    Open& open = undecoded_part(chunk.direction);
+    size_t room = part_bytes - std::min<size_t>(part_bytes, open.request.bytes() + open.response.bytes());
+    Chunk piece = rest;
+    piece.bytes = rest.bytes.substr(0, room);
+    seen(piece, open.exchange);
+    (chunk.direction == Direction::kToServer ? open.request : open.response).add(piece);
+    rest.bytes.remove_prefix(piece.bytes.size());
+    rest.offset += piece.bytes.size();
+    if (piece.bytes.size() == room) end_undecoded();
+  }
+}
+
+void Stitcher::end_undecoded() {
+  if (!undecoded_) return;
+  Open open = std::move(*undecoded_);
+  undecoded_.reset();
+  complete(std::move(open));
+}
+
+void Stitcher::finish(GapReason reason, uint64_t time_ns) {
+  no_more_requests_ = true;
+  for (Direction direction : {Direction::kToServer, Direction::kToClient}) {
+    Side& from = side(direction);
+    bool missing = direction == Direction::kToClient ? unanswered() != nullptr : false;
+    if (current(direction) == nullptr && !missing) continue;
+    StreamGap gap{direction, from.position, UINT64_MAX, reason, time_ns};
+    lost(direction, &gap, "");
+  }
+  for (Direction direction : {Direction::kToServer, Direction::kToClient})
+    if (side(direction).unreported) undecoded_part(direction);
+  end_undecoded();
+  IT_CHECK(open_.empty());
+}
+
+std::vector<Exchange> Stitcher::take() {
+  finished_bytes_ = 0;
+  return std::exchange(finished_, {});
+}
+
+size_t Stitcher::memory_bytes() const {
+  size_t total = finished_bytes_;
+  auto add = [&](const Open& open) {
+    total += sizeof(Open) + open.request.memory_bytes() + open.response.memory_bytes();
+  };
+  for (const Open& open : open_) add(open);
+  if (undecoded_) add(*undecoded_);
+  return total;
+}
+
+}  // namespace infertrail
