@@ -1,6 +1,8 @@
 #include "daemon/options.h"
 
+#include <filesystem>
 #include <optional>
+#include <system_error>
 
 #include "base/bytes.h"
 #include "base/file.h"
@@ -82,11 +84,12 @@ Result<Options> parse_options(int argc, char** argv) {
   if (options.help || options.version) return options;
   TRY(options.config, load_config(arguments.config));
   if (arguments.trail) {
+    std::error_code ignored;   // only of a working directory that is gone: the path stays as given
     // A key file that was derived from the default trail moves with the trail.
     Config& config = options.config;
-    if (config.trail_options().key_file().starts_with(config.trail() + "/"))
-      config.mutable_trail_options()->clear_key_file();
-    config.set_trail(*arguments.trail);
+    const bool derived = config.trail_options().key_file().starts_with(config.trail() + "/");
+    config.set_trail(std::filesystem::absolute(*arguments.trail, ignored).lexically_normal().string());
+    if (derived) config.mutable_trail_options()->set_key_file(config.trail() + "/keys/log.key");
   }
   if (arguments.socket) options.config.set_socket(*arguments.socket);
   if (arguments.plaintext_digests) options.config.set_plaintext_digests(true);
