@@ -10,7 +10,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <thread>
 
 #include "base/procfs.h"
 #include "capture/tls_library.h"
@@ -56,6 +55,12 @@ bpf_program* program_at(infertrail_bpf* object, size_t offset) {
   return *reinterpret_cast<bpf_program**>(reinterpret_cast<char*>(object) + offset);
 }
 
+// Each uprobe waits for the kernel (70 ms on a small VM); the kernel takes them one by one.
+void detach(std::vector<bpf_link*>& links) {
+  for (bpf_link* link : links) bpf_link__destroy(link);
+  links.clear();
+}
+
 bool kernel_has_kprobes() {
   // The PMU exists only where CONFIG_KPROBE_EVENTS does; lockdown refuses later, at attach.
   return access("/sys/bus/event_source/devices/kprobe/type", R_OK) == 0;
@@ -63,9 +68,7 @@ bool kernel_has_kprobes() {
 
 }  // namespace
 
-LibraryProbes::~LibraryProbes() {
-  for (bpf_link* link : links_) bpf_link__destroy(link);
-}
+LibraryProbes::~LibraryProbes() { detach(links_); }
 LibraryProbes::LibraryProbes(LibraryProbes&& other) noexcept { links_.swap(other.links_); }
 LibraryProbes& LibraryProbes::operator=(LibraryProbes&& other) noexcept {
   links_.swap(other.links_);
@@ -154,7 +157,7 @@ Status Probes::attach(const ProbeOptions& options) {
 
 Probes::~Probes() {
   if (object_ && object_->bss) object_->bss->armed = 0;
-  for (bpf_link* link : links_) bpf_link__destroy(link);
+  detach(links_);
   if (object_) infertrail_bpf__destroy(object_);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "daemon/daemon.h"
+#include "daemon/mounts.h"
 #include "daemon/options.h"
 #include "daemon/version.h"
 
@@ -37,6 +38,8 @@ int main(int argc, char** argv) {
   if (options.value().version) return std::printf("infertraild %s\n", kVersion) < 0;
   if (options.value().check_only) return std::puts("configuration and policies are valid") < 0;
   set_up_log(options.value().config.log_level());
+
+  if (auto status = mount_missing(); !status.ok()) spdlog::warn("mounts=missing error=\"{}\"", status.error().message);
 
   // Before any thread is made: all of them inherit the mask, the signals come by descriptor.
   sigset_t stop_signals;
