@@ -156,7 +156,7 @@ Result<Batch::Outcome> Batch::apply(std::string* raw, Placeholders* names) {
     }
     for (const Span& span : group.raw) edits.push_back({span, std::exchange(text, "")});
     outcome.counts[best.type]++;
-    if (group.only_fragments || group.forced) outcome.extra_values.push_back(best.value);
+    if (group.only_fragments || group.forced) outcome.extra_values.emplace(best.type, best.value);
   }
   std::sort(edits.begin(), edits.end(),
             [](const Edit& a, const Edit& b) { return a.span.begin < b.span.begin; });

@@ -5,6 +5,7 @@
 #include <infertrail/record.pb.h>
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,7 +43,8 @@ class Batch {
 
   struct Outcome {
     std::map<std::string, uint32_t> counts;    // places replaced, by type
-    std::vector<std::string> extra_values;     // clear values that a scan of joined text may miss
+    // Type and clear value of what a scan of derived text may miss: known by its place or piece only.
+    std::set<std::pair<std::string, std::string>> extra_values;
     std::vector<std::string> cut;              // types of unfinished values
   };
   // Edits `raw`, the bytes that the views' offsets are of.

@@ -79,7 +79,8 @@ void add_word(const View& line, size_t begin, size_t end, Batch* batch) {
   if (colon == kNone || flag) return;
   std::string_view name = word.substr(0, colon);
   name.remove_prefix(std::min(name.find_first_not_of("\"'"), name.size()));
-  if (!is_credential_header(name)) return;
+  auto name_char = [](char c) { return is_alnum(c) || c == '-' || c == '_'; };
+  if (!std::all_of(name.begin(), name.end(), name_char) || !is_credential_header(name)) return;
   size_t value = skip_spaces(text, begin + colon + 1);
   force_part(line, value, std::max(value, argument_end(text, value)), batch);
 }

@@ -43,8 +43,8 @@ void Masker::finish(Batch* batch, const std::string& where, bool counted, std::s
   for (const auto& [type, count] : outcome.value().counts) (*job->mask->mutable_counts())[type] += count;
   for (const std::string& type : outcome.value().cut)
     note(type + ": " + where + " was cut inside what may be a value; masked to its end", job->mask);
-  for (std::string& value : outcome.value().extra_values)
-    if (value.size() >= 6) job->extra_values.push_back(std::move(value));
+  for (const auto& extra : outcome.value().extra_values)
+    if (extra.second.size() >= 6) job->extra_values.insert(extra);
 }
 
 void Masker::mask_text(Shape shape, const std::string& where, bool counted, std::string* text,
@@ -82,6 +82,16 @@ void Masker::mask_http(Http* http, Job* job) {
   }
 }
 
+void Masker::replace_known(Job* job, std::string* text) {
+  for (const auto& [type, value] : job->extra_values) {
+    for (size_t at = text->find(value); at != std::string::npos; at = text->find(value, at)) {
+      std::string name = job->names.name(type, value);
+      text->replace(at, value.size(), name);
+      at += name.size();
+    }
+  }
+}
+
 void Masker::mask_derived(google::protobuf::Message* message, Job* job) {
   using google::protobuf::FieldDescriptor;
   const auto* reflection = message->GetReflection();
@@ -103,15 +113,7 @@ void Masker::mask_derived(google::protobuf::Message* message, Job* job) {
                               : reflection->GetString(*message, field);
       std::string before = text;
       mask_text(Shape::kText, "inference." + field->name(), false, &text, job);
-      for (const std::string& value : job->extra_values) {
-        // Found in a piece or by its name only: the joined text does not show what it is.
-        std::string name;
-        for (size_t at = text.find(value); at != std::string::npos; at = text.find(value, at)) {
-          if (name.empty()) name = job->names.name("SECRET", value);
-          text.replace(at, value.size(), name);
-          at += name.size();
-        }
-      }
+      replace_known(job, &text);
       if (text == before) continue;
       many ? reflection->SetRepeatedString(message, field, i, text)
            : reflection->SetString(message, field, text);

@@ -25,7 +25,9 @@ struct Issuer {
   size_t shortest, longest;
 };
 constexpr Issuer kIssuers[] = {
-    {1, 4, 4, 13, 19},               // Visa
+    {1, 4, 4, 13, 13},               // Visa: these three lengths only
+    {1, 4, 4, 16, 16},
+    {1, 4, 4, 19, 19},
     {2, 51, 55, 16, 16},             // Mastercard
     {4, 2221, 2720, 16, 16},         // Mastercard
     {2, 34, 34, 15, 15},             // American Express

@@ -81,6 +81,15 @@ size_t valid_domain_end(std::string_view text, size_t from, size_t limit) {
   return found;
 }
 
+// "pw" of "https://bob:pw@example.com" is a password (see user_in_url), not a mailbox.
+bool password_of_url(std::string_view text, size_t begin) {
+  if (before(text, begin) != ':') return false;
+  size_t from = begin > 128 ? begin - 128 : 0;
+  std::string_view left = text.substr(from, begin - from);
+  size_t last = left.find_last_of("/ \t\r\n\"'");
+  return last != kNone && left.substr(0, last + 1).ends_with("://");
+}
+
 }  // namespace
 
 std::string as_is(std::string_view value) { return std::string(value); }
@@ -95,7 +104,7 @@ size_t email(std::string_view text, Span candidate, std::vector<Span>* out) {
   size_t sign = text.find('@', candidate.begin);
   size_t begin = email_begin(text, sign);
   size_t end = valid_domain_end(text, sign + 1, domain_end(text, sign + 1));
-  if (begin < sign && end != 0) out->push_back({begin, end});
+  if (begin < sign && end != 0 && !password_of_url(text, begin)) out->push_back({begin, end});
   return sign + 1;
 }
 
