@@ -15,10 +15,10 @@ void mask(const uint8_t* data, size_t size);
 
 // Each entry is also LLVMFuzzerTestOneInput when it is built on its own.
 #ifdef INFERTRAIL_LIBFUZZER
-#define IT_FUZZ_ENTRY(name)                                                     \
-  extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {     \
-    infertrail::fuzz::name(data, size);                                         \
-    return 0;                                                                   \
+#define IT_FUZZ_ENTRY(name)                                                 \
+  extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) { \
+    infertrail::fuzz::name(data, size);                                     \
+    return 0;                                                               \
   }
 #else
 #define IT_FUZZ_ENTRY(name)

@@ -12,8 +12,8 @@ namespace infertrail::fuzz {
 // is labelled.
 void mask(const uint8_t* data, size_t size) {
   static constexpr const char* kTypes[] = {"application/json", "text/event-stream",
-                                           "application/x-ndjson", "application/x-www-form-urlencoded",
-                                           "text/plain"};
+                                           "application/x-ndjson",
+                                           "application/x-www-form-urlencoded", "text/plain"};
   static Result<Masker> masker = Masker::make({});
   IT_CHECK(masker.ok());
   if (size == 0) return;
@@ -34,7 +34,8 @@ void mask(const uint8_t* data, size_t size) {
   if (json::Document::parse(text).ok()) IT_CHECK(json::Document::parse(out).ok());
   if (utf8) {
     IT_CHECK(valid_utf8(out) && valid_utf8(record.http().path()) &&
-             valid_utf8(record.process().cmdline()) && valid_utf8(record.inference().output_text()));
+             valid_utf8(record.process().cmdline()) &&
+             valid_utf8(record.inference().output_text()));
   }
 }
 

@@ -12,7 +12,8 @@ namespace infertrail::fuzz {
 // Loads, or says where it does not: every line of the error starts with the file's name.
 void yaml(const uint8_t* data, size_t size) {
   Config config;
-  Status status = load_yaml("f", std::string_view(reinterpret_cast<const char*>(data), size), &config);
+  Status status =
+      load_yaml("f", std::string_view(reinterpret_cast<const char*>(data), size), &config);
   if (status.ok()) {
     IT_CHECK(valid_utf8(config.trail()));
     return;

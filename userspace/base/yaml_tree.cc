@@ -60,13 +60,13 @@ class Builder : public YAML::EventHandler {
   void OnMapEnd() override { close(); }
 
   int documents() const { return documents_; }
-  Place last_quoted() const { return last_quoted_; }   // line 0: there is none
+  Place last_quoted() const { return last_quoted_; }  // line 0: there is none
   Value take() { return std::move(root_); }
 
  private:
   struct Open {
     Value value;
-    std::vector<Value> keys;   // of a map: the key that waits for its value
+    std::vector<Value> keys;  // of a map: the key that waits for its value
   };
 
   void problem(const YAML::Mark& mark, std::string text) {
@@ -163,13 +163,13 @@ bool closed(std::string_view text, Place place) {
   for (int line = 1; line < place.line; line++) at = text.find('\n', at) + 1;
   at += static_cast<size_t>(place.column - 1);
   char quote = at < text.size() ? text[at] : '\0';
-  if (quote != '"' && quote != '\'') return true;   // the mark of a tag, which is refused anyway
+  if (quote != '"' && quote != '\'') return true;  // the mark of a tag, which is refused anyway
   for (at++; at < text.size(); at++) {
     if (quote == '"' && text[at] == '\\') {
       at++;
     } else if (text[at] == quote) {
       if (quote == '"' || at + 1 == text.size() || text[at + 1] != quote) return true;
-      at++;   // '' inside of '…'
+      at++;  // '' inside of '…'
     }
   }
   return false;
@@ -181,7 +181,7 @@ Value parse(std::string_view text, std::vector<Problem>* problems) {
   if (!plain_text(text, problems)) return {};
   Builder builder(problems);
   std::istringstream stream{std::string(text)};
-  try {   // yaml-cpp throws on bad syntax; nothing leaves this function
+  try {  // yaml-cpp throws on bad syntax; nothing leaves this function
     YAML::Parser parser(stream);
     while (builder.documents() < 2 && parser.HandleNextDocument(builder)) {
     }

@@ -9,7 +9,7 @@
 namespace infertrail::yaml {
 
 struct Place {
-  int line = 1, column = 1;   // columns count bytes
+  int line = 1, column = 1;  // columns count bytes
 };
 
 struct Problem {
@@ -23,8 +23,8 @@ struct Value {
   Place place;
   std::string scalar;
   bool quoted = false;
-  std::vector<Value> items;                          // of a list
-  std::vector<std::pair<Value, Value>> members;      // of a map, in order, duplicates kept
+  std::vector<Value> items;                      // of a list
+  std::vector<std::pair<Value, Value>> members;  // of a map, in order, duplicates kept
 };
 
 // Parses exactly one document. Anchors, aliases, explicit tags, too many values or levels, and bad

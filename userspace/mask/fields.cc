@@ -36,7 +36,9 @@ size_t skip_spaces(std::string_view text, size_t at) {
   return at;
 }
 
-size_t word_end(std::string_view text, size_t at) { return std::min(text.find(' ', at), text.size()); }
+size_t word_end(std::string_view text, size_t at) {
+  return std::min(text.find(' ', at), text.size());
+}
 
 // The end of an argument that may hold spaces: before the next flag or URL.
 size_t argument_end(std::string_view text, size_t at) {
@@ -92,7 +94,7 @@ bool is_credential_header(std::string_view name) {
                                                              "cookie", "set-cookie"};
   std::string lower = to_lower(name);
   if (std::find(kNames.begin(), kNames.end(), lower) != kNames.end()) return true;
-  if (lower.find("ratelimit") != kNone) return false;   // x-ratelimit-remaining-tokens: a number
+  if (lower.find("ratelimit") != kNone) return false;  // x-ratelimit-remaining-tokens: a number
   for (std::string_view part : {"token", "secret", "key", "password", "credential"})
     if (lower.find(part) != kNone) return true;
   return false;

@@ -21,7 +21,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path folder() { return fs::path(IT_SOURCE_DIR) / "tests/unit/base/yaml"; }
+fs::path folder() {
+  return fs::path(IT_SOURCE_DIR) / "tests/unit/base/yaml";
+}
 
 std::string read(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -60,7 +62,8 @@ TEST(Yaml, GoodFileFillsEveryKindOfField) {
     capture { data_ring_bytes: 134217728 control_ring_bytes: 4096 max_body_bytes: 1073741824
               workers: 3 idle_timeout { seconds: 2592000 } }
     trail_options { origin: "example.com/log" checkpoint_interval { seconds: 300 } }
-    masking { detectors: "EMAIL" detectors: "CARD" })", &expected));
+    masking { detectors: "EMAIL" detectors: "CARD" })",
+                                                            &expected));
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(config, expected))
       << config.DebugString();
 }
@@ -111,7 +114,8 @@ class YamlOfPolicies : public ::testing::Test {
         nested_type { name: "LabelsEntry" options { map_entry: true }
           field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
           field { name: "value" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL } }
-      })", &file));
+      })",
+                                                              &file));
     const auto* built = pool_.BuildFile(file);
     ASSERT_NE(built, nullptr);
     message_.reset(factory_.GetPrototype(built->FindMessageTypeByName("Rule"))->New());
@@ -142,8 +146,10 @@ TEST_F(YamlOfPolicies, OneofsMapsNumbersAndMessagesInLists) {
   EXPECT_EQ(load("labels: {a: b, a: c}"), "f:1:16: \"a\" was already given at line 1");
   EXPECT_EQ(load("labels: {a: no}"), "labels { key: \"a\" value: \"no\" }");
   EXPECT_EQ(load("labels: {a: }"), "f:1:10: value has no value; give one or leave the line out");
-  EXPECT_EQ(load("rules:\n- effect: allow\n- tokens: 2"), "rules { effect: ALLOW } rules { tokens: 2 }");
-  EXPECT_EQ(load("rules:\n- efect: allow"), "f:2:3: Rule has no field \"efect\"; did you mean \"effect\"?");
+  EXPECT_EQ(load("rules:\n- effect: allow\n- tokens: 2"),
+            "rules { effect: ALLOW } rules { tokens: 2 }");
+  EXPECT_EQ(load("rules:\n- efect: allow"),
+            "f:2:3: Rule has no field \"efect\"; did you mean \"effect\"?");
 }
 
 TEST(Yaml, MutationsNeverCrash) {
@@ -151,17 +157,24 @@ TEST(Yaml, MutationsNeverCrash) {
   std::vector<std::string> seeds;
   for (const char* kind : {"bad", "good"})
     for (const fs::path& path : files(kind)) seeds.push_back(read(path));
-  static constexpr std::string_view kPieces[] = {"&a ", "*a", "!!int ", "? ", ": ", "- ", "\n---\n", "...\n",
-                                                 "{", "}", "[", "]", "\"", "'", "|\n ", ">-\n", "%TAG ! x\n",
-                                                 "\t", "<<: ", "\\x", "\xEF\xBB\xBF"};
+  static constexpr std::string_view kPieces[] = {
+      "&a ",   "*a",   "!!int ",     "? ", ": ",   "- ",  "\n---\n",
+      "...\n", "{",    "}",          "[",  "]",    "\"",  "'",
+      "|\n ",  ">-\n", "%TAG ! x\n", "\t", "<<: ", "\\x", "\xEF\xBB\xBF"};
   for (int round = 0; round < 4000; round++) {
     std::string text = seeds[random() % seeds.size()];
     for (size_t i = 1 + random() % 6; i > 0 && !text.empty(); i--) {
       size_t at = random() % text.size();
       switch (random() % 3) {
-        case 0: text[at] = static_cast<char>(random() % 128); break;
-        case 1: text.erase(at, 1 + random() % 8); break;
-        case 2: text.insert(at, kPieces[random() % std::size(kPieces)]); break;
+        case 0:
+          text[at] = static_cast<char>(random() % 128);
+          break;
+        case 1:
+          text.erase(at, 1 + random() % 8);
+          break;
+        case 2:
+          text.insert(at, kPieces[random() % std::size(kPieces)]);
+          break;
       }
     }
     fuzz::yaml(reinterpret_cast<const uint8_t*>(text.data()), text.size());

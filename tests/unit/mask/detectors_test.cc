@@ -120,8 +120,9 @@ TEST(Detectors, RandomSixteenDigitsHitNoMoreThanIssuerAndLuhnAllow) {
   std::mt19937_64 random(21);
   size_t found = 0;
   for (int i = 0; i < 20000; i++)
-    found += spans_of(&scanner.value(),
-                      std::to_string(1000000000000000 + random() % 9000000000000000)).size();
+    found +=
+        spans_of(&scanner.value(), std::to_string(1000000000000000 + random() % 9000000000000000))
+            .size();
   EXPECT_LE(found, 20000u * 5 / 100);
   EXPECT_GE(found, 20000u * 2 / 100) << "the detector has stopped working";
 }
@@ -129,8 +130,9 @@ TEST(Detectors, RandomSixteenDigitsHitNoMoreThanIssuerAndLuhnAllow) {
 TEST(Detectors, HostileTextStaysLinear) {
   auto scanner = Scanner::make({});
   ASSERT_TRUE(scanner.ok());
-  for (std::string unit : {"1", "1 ", "4-", "@", "a@", ":", "a:", "1.", "eyJ", "-----BEGIN PRIVATE KEY",
-                           "token:", "sk-a1", "://a:b", "\"", "[", "password=", "ssn 1"}) {
+  for (std::string unit :
+       {"1", "1 ", "4-", "@", "a@", ":", "a:", "1.", "eyJ", "-----BEGIN PRIVATE KEY",
+        "token:", "sk-a1", "://a:b", "\"", "[", "password=", "ssn 1"}) {
     std::string text;
     while (text.size() < (1u << 18)) text += unit;
     std::vector<Hit> hits;

@@ -12,13 +12,14 @@ namespace infertrail {
 namespace {
 
 constexpr const char* kSamples[] = {
-    "chat.sse.txt",       "chat.txt",       "completion.sse.txt",    "completion.txt",
-    "embeddings-ok.txt",  "long.txt",       "messages.sse.txt",      "models.txt",
-    "msgtool.sse.txt",    "responses.sse.txt", "think.sse.txt",      "tool.sse.txt",
+    "chat.sse.txt",         "chat.txt",          "completion.sse.txt", "completion.txt",
+    "embeddings-ok.txt",    "long.txt",          "messages.sse.txt",   "models.txt",
+    "msgtool.sse.txt",      "responses.sse.txt", "think.sse.txt",      "tool.sse.txt",
     "v1completions.sse.txt"};
 
 std::string read_sample(const std::string& name) {
-  std::ifstream file(std::string(IT_SOURCE_DIR) + "/tests/corpus/samples/" + name, std::ios::binary);
+  std::ifstream file(std::string(IT_SOURCE_DIR) + "/tests/corpus/samples/" + name,
+                     std::ios::binary);
   std::stringstream text;
   text << file.rdbuf();
   EXPECT_FALSE(text.str().empty()) << name;
@@ -79,7 +80,8 @@ TEST(MaskCorpus, TranscriptsWithoutSecretsAreUntouched) {
 }
 
 TEST(MaskCorpus, TheChatOfTheSampleIsMaskedAsExpected) {
-  std::string out = masked_body(body_of(read_sample("chat.txt")), "application/json; charset=utf-8");
+  std::string out =
+      masked_body(body_of(read_sample("chat.txt")), "application/json; charset=utf-8");
   EXPECT_NE(out.find("your card [[CARD:1]]x and mail [[EMAIL:1]] are on file."), std::string::npos)
       << out;
 }
@@ -112,20 +114,43 @@ TEST(MaskCorpus, EveryCutOfARealStreamStaysClean) {
 TEST(MaskFuzz, RandomBytesAndMutationsKeepThePromises) {
   std::mt19937 random(99);
   std::vector<std::string> seeds = bodies();
-  seeds.push_back(R"({"a":"jane\u0040example.com","n":4111111111111111,"j":"{\"password\":\"x y\"}"})");
-  seeds.push_back("a=jane%40example.com&key=1 --token x -H Cookie: a=b http://u:p@h/ 10.1.2.3 [2001:db8::1]");
-  static constexpr std::string_view kPieces[] = {
-      "\"", "\\", "\\u0040", "4111 1111 1111 1111", "@", "data: ", "\n\n", "{", "}", "[[CARD:1]]",
-      "sk-test-0123456789abcdef", "password: hunter2", "%40", "\xC3\xA9", "\xFF", "4111111111111111"};
+  seeds.push_back(
+      R"({"a":"jane\u0040example.com","n":4111111111111111,"j":"{\"password\":\"x y\"}"})");
+  seeds.push_back(
+      "a=jane%40example.com&key=1 --token x -H Cookie: a=b http://u:p@h/ 10.1.2.3 [2001:db8::1]");
+  static constexpr std::string_view kPieces[] = {"\"",
+                                                 "\\",
+                                                 "\\u0040",
+                                                 "4111 1111 1111 1111",
+                                                 "@",
+                                                 "data: ",
+                                                 "\n\n",
+                                                 "{",
+                                                 "}",
+                                                 "[[CARD:1]]",
+                                                 "sk-test-0123456789abcdef",
+                                                 "password: hunter2",
+                                                 "%40",
+                                                 "\xC3\xA9",
+                                                 "\xFF",
+                                                 "4111111111111111"};
   for (int round = 0; round < 3000; round++) {
     std::string text = seeds[random() % seeds.size()].substr(0, 2000);
     for (size_t i = random() % 8; i > 0 && !text.empty(); i--) {
       size_t at = random() % text.size();
       switch (random() % 4) {
-        case 0: text[at] = static_cast<char>(random()); break;
-        case 1: text.erase(at, 1 + random() % 20); break;
-        case 2: text.insert(at, kPieces[random() % std::size(kPieces)]); break;
-        case 3: text.insert(at, text.substr(random() % text.size(), random() % 50)); break;
+        case 0:
+          text[at] = static_cast<char>(random());
+          break;
+        case 1:
+          text.erase(at, 1 + random() % 20);
+          break;
+        case 2:
+          text.insert(at, kPieces[random() % std::size(kPieces)]);
+          break;
+        case 3:
+          text.insert(at, text.substr(random() % text.size(), random() % 50));
+          break;
       }
     }
     if (round % 10 == 0) {

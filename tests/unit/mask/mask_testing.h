@@ -37,7 +37,9 @@ inline std::string masked_body(std::string body, const std::string& type = "appl
   return masked(with_body(std::move(body), type, truncated)).response().body();
 }
 
-inline bool is_json(std::string_view text) { return json::Document::parse(text).ok(); }
+inline bool is_json(std::string_view text) {
+  return json::Document::parse(text).ok();
+}
 
 inline uint32_t count(const Record& record, const std::string& type) {
   auto at = record.mask().counts().find(type);

@@ -6,7 +6,8 @@ namespace infertrail {
 namespace {
 
 TEST(Masker, JsonStringsAreMaskedAndTheRestIsUntouched) {
-  EXPECT_EQ(masked_body(R"( { "a":"mail jane@example.com, joe@example.com, JANE@example.com" , "n":1.50})"),
+  EXPECT_EQ(masked_body(
+                R"( { "a":"mail jane@example.com, joe@example.com, JANE@example.com" , "n":1.50})"),
             R"( { "a":"mail [[EMAIL:1]], [[EMAIL:2]], [[EMAIL:1]]" , "n":1.50})");
 }
 
@@ -30,23 +31,28 @@ TEST(Masker, NamesOfMembersAreMasked) {
 TEST(Masker, JsonInsideStringsIsReadAsJson) {
   std::string out = masked_body(
       R"({"arguments":"{\"to\":\"jane\\u0040example.com\",\"card\":4111111111111111,\"t\":\"a\\njane@example.com\"}"})");
-  EXPECT_EQ(out,
-            R"({"arguments":"{\"to\":\"[[EMAIL:1]]\",\"card\":\"[[CARD:1]]\",\"t\":\"a\\n[[EMAIL:1]]\"}"})");
+  EXPECT_EQ(
+      out,
+      R"({"arguments":"{\"to\":\"[[EMAIL:1]]\",\"card\":\"[[CARD:1]]\",\"t\":\"a\\n[[EMAIL:1]]\"}"})");
   auto outer = json::Document::parse(out);
   ASSERT_TRUE(outer.ok());
-  EXPECT_TRUE(is_json(outer.value().string(*outer.value().find(outer.value().root(), "arguments"))));
-  std::string twice = R"({"a":"{\"b\":\"{\\\"c\\\":4111111111111111,\\\"d\\\":\\\"x@example.com\\\"}\"}"})";
+  EXPECT_TRUE(
+      is_json(outer.value().string(*outer.value().find(outer.value().root(), "arguments"))));
+  std::string twice =
+      R"({"a":"{\"b\":\"{\\\"c\\\":4111111111111111,\\\"d\\\":\\\"x@example.com\\\"}\"}"})";
   EXPECT_EQ(masked_body(twice),
             R"({"a":"{\"b\":\"{\\\"c\\\":\\\"[[CARD:1]]\\\",\\\"d\\\":\\\"[[EMAIL:1]]\\\"}\"}"})");
 }
 
 TEST(Masker, MembersNamedLikeSecretsAreMaskedWhole) {
-  EXPECT_EQ(masked_body(R"({"password":"a b c","ssn":460899847,"token":"Hello","api_key":"zz"})"),
-            R"({"password":"[[SECRET:1]]","ssn":"[[US_SSN:1]]","token":"Hello","api_key":"[[SECRET:2]]"})");
+  EXPECT_EQ(
+      masked_body(R"({"password":"a b c","ssn":460899847,"token":"Hello","api_key":"zz"})"),
+      R"({"password":"[[SECRET:1]]","ssn":"[[US_SSN:1]]","token":"Hello","api_key":"[[SECRET:2]]"})");
 }
 
 TEST(Masker, OneValueHasOneNumberInAllFields) {
-  Record record = with_body(R"({"content":"to joe@example.com and jane@example.com"})", "application/json");
+  Record record =
+      with_body(R"({"content":"to joe@example.com and jane@example.com"})", "application/json");
   record.mutable_http()->set_path("/v1/x?user=jane%40example.com&key=abc&n=1");
   record.mutable_request()->set_body("ask jane@example.com");
   record.mutable_inference()->add_messages()->set_content("ask jane@example.com");
@@ -122,18 +128,24 @@ TEST(Masker, CredentialHeadersAreReplacedWhole) {
 
 TEST(Masker, CommandLinesAreReadByTheirFlags) {
   const std::pair<const char*, const char*> rows[] = {
-      {"llama-server --api-key hunter2 --port 8080", "llama-server --api-key [[CREDENTIAL:1]] --port 8080"},
+      {"llama-server --api-key hunter2 --port 8080",
+       "llama-server --api-key [[CREDENTIAL:1]] --port 8080"},
       {"llama-server --api-key=hunter2 -c 4096", "llama-server --api-key=[[CREDENTIAL:1]] -c 4096"},
       {"x --api-key-file /k --ssl-key-file /s", "x --api-key-file /k --ssl-key-file /s"},
-      {"x --token abc --password p --hf-token q", "x --token [[CREDENTIAL:1]] --password [[CREDENTIAL:2]] --hf-token [[CREDENTIAL:3]]"},
-      {"curl -H Authorization: Bearer abc -d x http://h/", "curl -H Authorization: Bearer [[CREDENTIAL:1]] -d x http://h/"},
-      {"sh -c curl -H 'Authorization: Bearer abc' http://h/", "sh -c curl -H 'Authorization: Bearer [[CREDENTIAL:1]]' http://h/"},
+      {"x --token abc --password p --hf-token q",
+       "x --token [[CREDENTIAL:1]] --password [[CREDENTIAL:2]] --hf-token [[CREDENTIAL:3]]"},
+      {"curl -H Authorization: Bearer abc -d x http://h/",
+       "curl -H Authorization: Bearer [[CREDENTIAL:1]] -d x http://h/"},
+      {"sh -c curl -H 'Authorization: Bearer abc' http://h/",
+       "sh -c curl -H 'Authorization: Bearer [[CREDENTIAL:1]]' http://h/"},
       {"curl -H X-Api-Key:abc http://h/", "curl -H X-Api-Key:[[CREDENTIAL:1]] http://h/"},
       {"curl -H Cookie: a=b; c=d https://h/", "curl -H Cookie: [[CREDENTIAL:1]] https://h/"},
       {"curl -u bob:pw http://h/", "curl -u [[CREDENTIAL:1]] http://h/"},
       {"git clone https://bob:pw@example.com/r", "git clone https://[[SECRET:1]]@example.com/r"},
-      {"env OPENAI_API_KEY=abc HF_TOKEN=def PATH=/bin x", "env OPENAI_API_KEY=[[CREDENTIAL:1]] HF_TOKEN=[[CREDENTIAL:2]] PATH=/bin x"},
-      {"x --max-tokens 5 --tokenizer /t --host 0.0.0.0 --user bob", "x --max-tokens 5 --tokenizer /t --host 0.0.0.0 --user bob"},
+      {"env OPENAI_API_KEY=abc HF_TOKEN=def PATH=/bin x",
+       "env OPENAI_API_KEY=[[CREDENTIAL:1]] HF_TOKEN=[[CREDENTIAL:2]] PATH=/bin x"},
+      {"x --max-tokens 5 --tokenizer /t --host 0.0.0.0 --user bob",
+       "x --max-tokens 5 --tokenizer /t --host 0.0.0.0 --user bob"},
       {"x --mail jane@example.com", "x --mail [[EMAIL:1]]"},
       {"x --token", "x --token"},
       {"x --token --port 1", "x --token --port 1"}};
@@ -149,7 +161,8 @@ TEST(Masker, CommandLinesAreReadByTheirFlags) {
 }
 
 TEST(Masker, OtherBodiesAreScannedAsBytes) {
-  EXPECT_EQ(masked_body("a=jane%40example.com&b=4111+1111+1111+1111", "application/x-www-form-urlencoded"),
+  EXPECT_EQ(masked_body("a=jane%40example.com&b=4111+1111+1111+1111",
+                        "application/x-www-form-urlencoded"),
             "a=[[EMAIL:1]]&b=[[CARD:1]]");
   EXPECT_EQ(masked_body("--x\r\n\r\njane@example.com\r\n--x--", "multipart/form-data; boundary=x"),
             "--x\r\n\r\n[[EMAIL:1]]\r\n--x--");
@@ -161,7 +174,8 @@ TEST(Masker, OtherBodiesAreScannedAsBytes) {
 TEST(Masker, BrokenJsonIsScannedWithAndWithoutItsEscapes) {
   EXPECT_EQ(masked_body(R"({"a":"jane@example.com","b":"4111 1111 1111 1111","c":"x)"),
             R"({"a":"[[EMAIL:1]]","b":"[[CARD:1]]","c":"x)");
-  EXPECT_EQ(masked_body(R"({"a":"jane\u0040example.com","b":"cut)"), R"({"a":"[[EMAIL:1]]","b":"cut)");
+  EXPECT_EQ(masked_body(R"({"a":"jane\u0040example.com","b":"cut)"),
+            R"({"a":"[[EMAIL:1]]","b":"cut)");
   EXPECT_EQ(masked_body(R"({"a":"{\"m\":\"jane\\u0040example.com\"}","b":"cut)"),
             R"({"a":"{\"m\":\"[[EMAIL:1]]\"}","b":"cut)");
   EXPECT_EQ(masked_body(R"({"a":"{\"password\": \"hunter2\"}","b":"cut)"),
@@ -200,6 +214,27 @@ TEST(Masker, ChosenDetectorsOnly) {
   cards.value().mask(&record);
   EXPECT_EQ(record.response().body(), "jane@example.com [[CARD:1]]");
   EXPECT_FALSE(Masker::make({"CARDS"}).ok());
+}
+
+TEST(Masker, TokenListsAreReadAsOneText) {
+  EXPECT_EQ(
+      masked_body(
+          R"({"logprobs":{"content":[{"token":"mail jane@"},{"token":"example.com"},{"token":"!"}]}})"),
+      R"({"logprobs":{"content":[{"token":"mail [[EMAIL:1]]"},{"token":""},{"token":"!"}]}})");
+  EXPECT_EQ(masked_body(R"({"tokens":["4111"," 1111"," 1111"," 1111"]})"),
+            R"({"tokens":["[[CARD:1]]","","",""]})");
+}
+
+TEST(Masker, CredentialsRepeatedInBodiesGoToo) {
+  Record record = with_body(R"({"error":"bad key opaque-value-x","n":1})", "application/json");
+  auto* header = record.mutable_http()->add_request_headers();
+  header->set_name("Authorization");
+  header->set_value("Bearer opaque-value-x");
+  record.mutable_inference()->set_error("bad key opaque-value-x");
+  record = masked(record);
+  EXPECT_EQ(record.response().body(), R"({"error":"bad key [[CREDENTIAL:1]]","n":1})");
+  EXPECT_EQ(record.inference().error(), "bad key [[CREDENTIAL:1]]");
+  EXPECT_EQ(count(record, "CREDENTIAL"), 2u);
 }
 
 TEST(Masker, OverlapsBecomeOnePlace) {

@@ -11,7 +11,8 @@ constexpr std::string_view kMasked = "Card [[CARD:1]], mail [[EMAIL:1]], key [[A
 using Wrap = std::string (*)(const std::string& piece);
 
 std::string chat(const std::string& p) {
-  return R"({"choices":[{"index":0,"delta":{"content":")" + json::escape(p) + R"("}}],"id":"chatcmpl-1"})";
+  return R"({"choices":[{"index":0,"delta":{"content":")" + json::escape(p) +
+         R"("}}],"id":"chatcmpl-1"})";
 }
 std::string reasoning(const std::string& p) {
   return R"({"choices":[{"index":0,"delta":{"reasoning_content":")" + json::escape(p) + R"("}}]})";
@@ -28,7 +29,8 @@ std::string anthropic(const std::string& p) {
          json::escape(p) + R"("}})";
 }
 std::string responses(const std::string& p) {
-  return R"({"type":"response.output_text.delta","output_index":0,"delta":")" + json::escape(p) + R"("})";
+  return R"({"type":"response.output_text.delta","output_index":0,"delta":")" + json::escape(p) +
+         R"("})";
 }
 
 // The text that a client puts together: the last string member of each event.
@@ -55,8 +57,9 @@ struct Row {
   const char* member;
   Wrap wrap;
 };
-constexpr Row kRows[] = {{"content", chat},     {"reasoning_content", reasoning}, {"text", completion},
-                         {"arguments", tool}, {"text", anthropic},              {"delta", responses}};
+constexpr Row kRows[] = {{"content", chat},    {"reasoning_content", reasoning},
+                         {"text", completion}, {"arguments", tool},
+                         {"text", anthropic},  {"delta", responses}};
 
 TEST(Streams, EveryChunkingGivesTheSameText) {
   for (const Row& row : kRows) {
@@ -83,13 +86,13 @@ TEST(Streams, EveryChunkingGivesTheSameText) {
           ASSERT_TRUE(data == "[DONE]" || is_json(data)) << data;
         }
       }
-      if (i > 60) break;
     }
   }
 }
 
 TEST(Streams, ToolArgumentsInPiecesAreReadAsJson) {
-  std::string arguments = R"({"to":"jane\u0040example.com","card":4111111111111111,"t":"\nx@example.com"})";
+  std::string arguments =
+      R"({"to":"jane\u0040example.com","card":4111111111111111,"t":"\nx@example.com"})";
   for (size_t step = 1; step < 12; step++) {
     std::string body;
     for (size_t at = 0; at < arguments.size(); at += step)
@@ -101,8 +104,8 @@ TEST(Streams, ToolArgumentsInPiecesAreReadAsJson) {
 
 TEST(Streams, InterleavedChoicesAreToldApart) {
   auto choice = [](int index, std::string text) {
-    return R"(data: {"choices":[{"index":)" + std::to_string(index) + R"(,"delta":{"content":")" + text +
-           "\"}}]}\n\n";
+    return R"(data: {"choices":[{"index":)" + std::to_string(index) + R"(,"delta":{"content":")" +
+           text + "\"}}]}\n\n";
   };
   std::string body = choice(0, "4111 1111") + choice(1, "jane@exam") + choice(0, " 1111 1111") +
                      choice(1, "ple.com");
@@ -113,12 +116,16 @@ TEST(Streams, InterleavedChoicesAreToldApart) {
 TEST(Streams, RepeatedConstantsAreNotPieces) {
   std::string event = "data: {\"user\":\"jane@example.com\",\"delta\":\"x\"}\n\n";
   std::string expected = "data: {\"user\":\"[[EMAIL:1]]\",\"delta\":\"x\"}\n\n";
-  EXPECT_EQ(masked_body(event + event + event, "text/event-stream"), expected + expected + expected);
+  EXPECT_EQ(masked_body(event + event + event, "text/event-stream"),
+            expected + expected + expected);
 }
 
 TEST(Streams, LinesOfJson) {
-  std::string body = "{\"message\":{\"content\":\"mail jane@ex\"}}\n{\"message\":{\"content\":\"ample.com ok\"}}\n";
-  std::string expected = "{\"message\":{\"content\":\"mail [[EMAIL:1]]\"}}\n{\"message\":{\"content\":\" ok\"}}\n";
+  std::string body =
+      "{\"message\":{\"content\":\"mail jane@ex\"}}\n{\"message\":{\"content\":\"ample.com "
+      "ok\"}}\n";
+  std::string expected =
+      "{\"message\":{\"content\":\"mail [[EMAIL:1]]\"}}\n{\"message\":{\"content\":\" ok\"}}\n";
   EXPECT_EQ(masked_body(body, "application/x-ndjson"), expected);
   EXPECT_EQ(masked_body(body, ""), expected) << "sniffed";
 }
@@ -139,7 +146,8 @@ TEST(Streams, CutStreamsMaskWhatMayGoOn) {
 
 // Found in a piece, hidden in the joined text by what stands before: must go from both.
 TEST(Streams, WhatOnlyAPieceShowsGoesFromTheJoinedTextToo) {
-  std::string body = "data: " + chat("abc") + "\n\ndata: " + chat("sk-test-0123456789abcdef") + "\n\n";
+  std::string body =
+      "data: " + chat("abc") + "\n\ndata: " + chat("sk-test-0123456789abcdef") + "\n\n";
   Record record = with_body(body, "text/event-stream");
   record.mutable_inference()->set_output_text("abcsk-test-0123456789abcdef");
   record = masked(record);

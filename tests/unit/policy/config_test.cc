@@ -106,7 +106,8 @@ TEST(CheckConfig, EveryRangeHasItsMessage) {
             "log_level: unknown value \"trace\"; one of error, warn, info, debug");
   EXPECT_EQ(error_after([](Config* c) { c->mutable_masking()->add_detectors("EMIAL"); }),
             "masking.detectors: there is no detector \"EMIAL\"; did you mean \"EMAIL\"?");
-  EXPECT_EQ(error_after([](Config* c) { c->set_trail("x"); }), "trail: \"x\" is not an absolute path");
+  EXPECT_EQ(error_after([](Config* c) { c->set_trail("x"); }),
+            "trail: \"x\" is not an absolute path");
   EXPECT_EQ(error_after([](Config* c) { c->set_socket("/" + std::string(120, 's')); }),
             "socket: the path is longer than 107 bytes");
 }
