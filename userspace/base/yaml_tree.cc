@@ -113,7 +113,7 @@ class Builder : public YAML::EventHandler {
     } else if (open.keys.empty()) {
       open.keys.push_back(std::move(value));
     } else {
-      open.value.members.emplace_back(std::move(open.keys.back()), std::move(value));
+      open.value.members.push_back({std::move(open.keys.back()), std::move(value)});
       open.keys.clear();
     }
   }

@@ -3,7 +3,6 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace infertrail::yaml {
@@ -17,6 +16,8 @@ struct Problem {
   std::string text;
 };
 
+struct Member;
+
 struct Value {
   enum class Kind { kNull, kScalar, kList, kMap };
   Kind kind = Kind::kNull;
@@ -24,7 +25,11 @@ struct Value {
   std::string scalar;
   bool quoted = false;
   std::vector<Value> items;                      // of a list
-  std::vector<std::pair<Value, Value>> members;  // of a map, in order, duplicates kept
+  std::vector<Member> members;   // of a map, in order, duplicates kept
+};
+
+struct Member {
+  Value key, value;
 };
 
 // Parses exactly one document. Anchors, aliases, explicit tags, too many values or levels, and bad

@@ -101,7 +101,8 @@ void Streams::add(const View& event) {
 }
 
 void Streams::finish() {
-  for (auto& [path, pieces] : pieces_) {
+  for (const auto& entry : pieces_) {
+    const std::vector<View>& pieces = entry.second;
     bool repeated = pieces.size() > 2 && pieces[0].text().size() >= 5 &&
                     std::all_of(pieces.begin(), pieces.end(),
                                 [&](const View& v) { return v.text() == pieces[0].text(); });
