@@ -5,9 +5,17 @@
 
 namespace infertrail {
 
+namespace {
+std::string normalized(const std::string& type, const std::string& value) {
+  for (const Detector& row : detectors())
+    if (type == row.type) return row.normalize(value);
+  return value;
+}
+}  // namespace
+
 std::string Placeholders::name(const std::string& type, const std::string& value) {
   auto& values = known_[type];
-  size_t number = values.emplace(value, values.size() + 1).first->second;
+  size_t number = values.emplace(normalized(type, value), values.size() + 1).first->second;
   return "[[" + type + ":" + std::to_string(number) + "]]";
 }
 
@@ -79,24 +87,24 @@ Status Batch::find(Outcome* outcome) {
   return {};
 }
 
-// Finds whose raw bytes overlap are one place: all its bytes go, under the longest find's name.
-std::vector<Batch::Group> Batch::groups() const {
-  struct Range {
-    Span span;
-    size_t owner;
-  };
+std::vector<Batch::Range> Batch::sorted_ranges() const {
   std::vector<Range> ranges;
   for (size_t i = 0; i < found_.size(); i++)
     for (const Span& span : found_[i].raw) ranges.push_back({span, i});
   std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) {
     return std::tie(a.span.begin, a.owner) < std::tie(b.span.begin, b.owner);
   });
+  return ranges;
+}
+
+std::vector<size_t> Batch::leaders() const {
   std::vector<size_t> leader(found_.size());
   std::iota(leader.begin(), leader.end(), size_t{0});
   auto root = [&](size_t i) {
     while (leader[i] != i) i = leader[i] = leader[leader[i]];
     return i;
   };
+  std::vector<Range> ranges = sorted_ranges();
   for (size_t i = 1, last = 0; i < ranges.size(); i++) {
     if (ranges[i].span.begin < ranges[last].span.end) {
       leader[root(ranges[i].owner)] = root(ranges[last].owner);
@@ -104,9 +112,16 @@ std::vector<Batch::Group> Batch::groups() const {
     }
     last = i;
   }
+  for (size_t i = 0; i < leader.size(); i++) leader[i] = root(i);
+  return leader;
+}
+
+// Finds whose raw bytes overlap are one place: all its bytes go, under the longest find's name.
+std::vector<Batch::Group> Batch::groups() const {
+  std::vector<size_t> leader = leaders();
   std::map<size_t, Group> all;
-  for (const Range& range : ranges) {
-    std::vector<Span>& raw = all[root(range.owner)].raw;
+  for (const Range& range : sorted_ranges()) {
+    std::vector<Span>& raw = all[leader[range.owner]].raw;
     if (!raw.empty() && range.span.begin <= raw.back().end) {
       raw.back().end = std::max(raw.back().end, range.span.end);
     } else {
@@ -114,7 +129,7 @@ std::vector<Batch::Group> Batch::groups() const {
     }
   }
   for (size_t i = 0; i < found_.size(); i++) {
-    Group& group = all[root(i)];
+    Group& group = all[leader[i]];
     const Found& found = found_[i];
     auto rank = [](const Found& f) { return std::tuple(f.forced, f.length, ~f.priority); };
     if (group.best == nullptr || rank(found) > rank(*group.best)) group.best = &found;
@@ -124,19 +139,10 @@ std::vector<Batch::Group> Batch::groups() const {
   std::vector<Group> out;
   for (auto& [leader_index, group] : all)
     if (!group.raw.empty()) out.push_back(std::move(group));
-  std::sort(out.begin(), out.end(), [](const Group& a, const Group& b) {
-    return a.raw[0].begin < b.raw[0].begin;
-  });
+  std::sort(out.begin(), out.end(),
+            [](const Group& a, const Group& b) { return a.raw[0].begin < b.raw[0].begin; });
   return out;
 }
-
-namespace {
-std::string normalized(const std::string& type, const std::string& value) {
-  for (const Detector& row : detectors())
-    if (type == row.type) return row.normalize(value);
-  return value;
-}
-}  // namespace
 
 Result<Batch::Outcome> Batch::apply(std::string* raw, Placeholders* names) {
   Outcome outcome;
@@ -149,14 +155,14 @@ Result<Batch::Outcome> Batch::apply(std::string* raw, Placeholders* names) {
   std::vector<Edit> edits;
   for (const Group& group : groups()) {
     const Found& best = *group.best;
-    std::string text = names->name(best.type, normalized(best.type, best.value));
+    std::string text = names->name(best.type, best.value);
     if (best.kind == Kind::kNumber) {
       text = "\"" + text + "\"";
       for (int i = 0; i < best.depth; i++) text = json::escape(text);
     }
     for (const Span& span : group.raw) edits.push_back({span, std::exchange(text, "")});
     outcome.counts[best.type]++;
-    if (group.only_fragments || group.forced) outcome.extra_values.push_back(best.value);
+    if (group.only_fragments || group.forced) outcome.extra_values.emplace(best.type, best.value);
   }
   std::sort(edits.begin(), edits.end(),
             [](const Edit& a, const Edit& b) { return a.span.begin < b.span.begin; });

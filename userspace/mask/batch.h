@@ -5,6 +5,7 @@
 #include <infertrail/record.pb.h>
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,7 +15,7 @@
 
 namespace infertrail {
 
-// Gives [[TYPE:n]]: n counts the distinct values of a type inside one record.
+// Gives [[TYPE:n]]: n counts the distinct values of a type inside one record, spellings aside.
 class Placeholders {
  public:
   std::string name(const std::string& type, const std::string& value);
@@ -31,8 +32,8 @@ class Batch {
 
   enum class Kind : uint8_t {
     kText,
-    kFragment,   // a piece of a stream that is also there as a whole
-    kNumber,     // a JSON number: replaced whole by a string
+    kFragment,  // a piece of a stream that is also there as a whole
+    kNumber,    // a JSON number: replaced whole by a string
   };
   // `may_go_on`: the text was cut, so that an unfinished value at its end is masked as well.
   // `depth`: how many strings of JSON text a number is inside of; its quotes are escaped for that.
@@ -41,9 +42,11 @@ class Batch {
   void force(const std::string& type, const View& view, Kind kind = Kind::kText, int depth = 0);
 
   struct Outcome {
-    std::map<std::string, uint32_t> counts;    // places replaced, by type
-    std::vector<std::string> extra_values;     // clear values that a scan of joined text may miss
-    std::vector<std::string> cut;              // types of unfinished values
+    std::map<std::string, uint32_t> counts;  // places replaced, by type
+    // Type and clear value of what a scan of derived text may miss: known by its place or piece
+    // only.
+    std::set<std::pair<std::string, std::string>> extra_values;
+    std::vector<std::string> cut;  // types of unfinished values
   };
   // Edits `raw`, the bytes that the views' offsets are of.
   Result<Outcome> apply(std::string* raw, Placeholders* names);
@@ -69,10 +72,16 @@ class Batch {
     std::vector<Span> raw;
     bool only_fragments = true, forced = false;
   };
+  struct Range {
+    Span span;
+    size_t owner;  // index in found_
+  };
+  std::vector<Range> sorted_ranges() const;
   Status find(Outcome* outcome);
   void find_unfinished(const Region& region, Outcome* outcome);
   void found(const Detector& row, Span span, const Region& region);
   const Region& region_of(size_t at) const;
+  std::vector<size_t> leaders() const;  // of each find, one of those it overlaps with
   std::vector<Group> groups() const;
 
   Scanner* scanner_;

@@ -73,8 +73,7 @@ void add_body(std::string_view body, std::string_view content_type, bool truncat
   std::string_view start = trim(body);
   if (!start.empty() && std::string_view("{[\"").find(start[0]) != std::string_view::npos) {
     auto document = json::Document::parse(body);
-    if (document.ok())
-      return add_document(document.value(), View::borrowed(body, 0), 0, batch);
+    if (document.ok()) return add_document(document.value(), View::borrowed(body, 0), 0, batch);
     if (looks_like_lines(body, content_type)) return add_lines(body, truncated, batch);
   }
   if (looks_like_sse(start, content_type)) return add_sse(body, truncated, batch);

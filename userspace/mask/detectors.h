@@ -29,14 +29,14 @@ struct Pattern {
 };
 
 struct Detector {
-  const char* type;      // name in the configuration and in the placeholder
-  const char* about;     // one sentence for people
+  const char* type;   // name in the configuration and in the placeholder
+  const char* about;  // one sentence for people
   std::vector<Pattern> patterns;
   Normalizer normalize;
   // For a body that was cut: start of a value at the end of `text` that may go on, or npos.
   size_t (*unfinished)(std::string_view text);
-  std::vector<const char*> hits;     // «…» stands around what must be masked, all of it
-  std::vector<const char*> misses;   // nothing in it may be masked by this detector
+  std::vector<const char*> hits;    // «…» stands around what must be masked, all of it
+  std::vector<const char*> misses;  // nothing in it may be masked by this detector
 };
 
 // In order of priority: where two of one length overlap, the first gives the type.

@@ -36,7 +36,9 @@ size_t skip_spaces(std::string_view text, size_t at) {
   return at;
 }
 
-size_t word_end(std::string_view text, size_t at) { return std::min(text.find(' ', at), text.size()); }
+size_t word_end(std::string_view text, size_t at) {
+  return std::min(text.find(' ', at), text.size());
+}
 
 // The end of an argument that may hold spaces: before the next flag or URL.
 size_t argument_end(std::string_view text, size_t at) {
@@ -79,7 +81,8 @@ void add_word(const View& line, size_t begin, size_t end, Batch* batch) {
   if (colon == kNone || flag) return;
   std::string_view name = word.substr(0, colon);
   name.remove_prefix(std::min(name.find_first_not_of("\"'"), name.size()));
-  if (!is_credential_header(name)) return;
+  auto name_char = [](char c) { return is_alnum(c) || c == '-' || c == '_'; };
+  if (!std::all_of(name.begin(), name.end(), name_char) || !is_credential_header(name)) return;
   size_t value = skip_spaces(text, begin + colon + 1);
   force_part(line, value, std::max(value, argument_end(text, value)), batch);
 }
@@ -91,7 +94,7 @@ bool is_credential_header(std::string_view name) {
                                                              "cookie", "set-cookie"};
   std::string lower = to_lower(name);
   if (std::find(kNames.begin(), kNames.end(), lower) != kNames.end()) return true;
-  if (lower.find("ratelimit") != kNone) return false;   // x-ratelimit-remaining-tokens: a number
+  if (lower.find("ratelimit") != kNone) return false;  // x-ratelimit-remaining-tokens: a number
   for (std::string_view part : {"token", "secret", "key", "password", "credential"})
     if (lower.find(part) != kNone) return true;
   return false;

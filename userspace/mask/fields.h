@@ -15,8 +15,8 @@ bool is_credential_header(std::string_view name);
 void add_credential(const View& value, Batch* batch);
 // The target of a request: text, percent escapes, and parameters such as ?key=.
 void add_target(std::string_view target, Batch* batch);
-// Arguments joined by spaces: --api-key VALUE, --token=VALUE, -H Authorization: …, -u user:password,
-// NAME_KEY=VALUE. An argument that held spaces is masked up to the next flag.
+// Arguments joined by spaces: --api-key VALUE, --token=VALUE, -H Authorization: …, -u
+// user:password, NAME_KEY=VALUE. An argument that held spaces is masked up to the next flag.
 void add_command_line(std::string_view line, Batch* batch);
 
 }  // namespace infertrail

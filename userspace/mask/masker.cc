@@ -2,6 +2,9 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
+
+#include "base/bytes.h"
 #include "mask/body.h"
 #include "mask/fields.h"
 #include "mask/texts.h"
@@ -10,7 +13,7 @@ namespace infertrail {
 namespace {
 
 constexpr char kWithheld[] = "[[WITHHELD]]";
-constexpr size_t kMaxExtraValues = 64;   // each costs one search of every derived text
+constexpr size_t kMaxExtraValues = 256;  // each costs one search of every derived text
 
 void note(const std::string& text, Mask* mask) {
   for (const std::string& known : mask->not_run())
@@ -22,6 +25,28 @@ const char* compression_of(std::string_view bytes) {
   if (bytes.starts_with("\x1f\x8b")) return "gzip";
   if (bytes.starts_with("\x28\xb5\x2f\xfd")) return "zstd";
   return nullptr;
+}
+
+size_t replace_all(const std::string& value, const std::string& name, std::string* text) {
+  size_t places = 0, done = 0;
+  std::string out;
+  for (size_t at = text->find(value); at != std::string::npos; places++) {
+    out.append(*text, done, at - done).append(name);
+    done = at + value.size();
+    at = text->find(value, done);
+  }
+  if (places > 0) *text = out.append(*text, done);
+  return places;
+}
+
+// Such a value cannot be part of JSON's own syntax, so that it may be replaced in any body.
+bool stays_in_strings(std::string_view value) {
+  auto token = [](char c) {
+    return is_alnum(c) || std::string_view("_-.~+/=").find(c) != std::string_view::npos;
+  };
+  auto letter = [](char c) { return is_alpha(c) && c != 'e' && c != 'E'; };
+  return value.size() >= 8 && std::all_of(value.begin(), value.end(), token) &&
+         std::any_of(value.begin(), value.end(), letter);
 }
 
 }  // namespace
@@ -40,11 +65,12 @@ void Masker::finish(Batch* batch, const std::string& where, bool counted, std::s
     return;
   }
   if (!counted) return;
-  for (const auto& [type, count] : outcome.value().counts) (*job->mask->mutable_counts())[type] += count;
+  for (const auto& [type, count] : outcome.value().counts)
+    (*job->mask->mutable_counts())[type] += count;
   for (const std::string& type : outcome.value().cut)
     note(type + ": " + where + " was cut inside what may be a value; masked to its end", job->mask);
-  for (std::string& value : outcome.value().extra_values)
-    if (value.size() >= 6) job->extra_values.push_back(std::move(value));
+  for (const auto& extra : outcome.value().extra_values)
+    if (extra.second.size() >= 6) job->extra_values.insert(extra);
 }
 
 void Masker::mask_text(Shape shape, const std::string& where, bool counted, std::string* text,
@@ -53,10 +79,18 @@ void Masker::mask_text(Shape shape, const std::string& where, bool counted, std:
   Batch batch(&scanner_);
   View view = View::borrowed(*text, 0);
   switch (shape) {
-    case Shape::kText: add_text(view, 0, false, &batch); break;
-    case Shape::kTarget: add_target(*text, &batch); break;
-    case Shape::kCommandLine: add_command_line(*text, &batch); break;
-    case Shape::kCredential: add_credential(view, &batch); break;
+    case Shape::kText:
+      add_text(view, 0, false, &batch);
+      break;
+    case Shape::kTarget:
+      add_target(*text, &batch);
+      break;
+    case Shape::kCommandLine:
+      add_command_line(*text, &batch);
+      break;
+    case Shape::kCredential:
+      add_credential(view, &batch);
+      break;
   }
   finish(&batch, where, counted, text, job);
 }
@@ -69,6 +103,15 @@ void Masker::mask_body(const std::string& where, Body* body, Job* job) {
     Batch batch(&scanner_);
     add_body(*bytes, body->content_type(), body->truncated(), &batch);
     finish(&batch, where, true, bytes, job);
+    if (job->extra_values.size() > kMaxExtraValues) {
+      note("CREDENTIAL: too many to look for each in the bodies", job->mask);
+      continue;
+    }
+    for (const auto& [type, value] : job->extra_values) {
+      if (type != "CREDENTIAL" || !stays_in_strings(value)) continue;
+      size_t places = replace_all(value, job->names.name(type, value), bytes);
+      if (places > 0) (*job->mask->mutable_counts())[type] += static_cast<uint32_t>(places);
+    }
   }
 }
 
@@ -103,15 +146,8 @@ void Masker::mask_derived(google::protobuf::Message* message, Job* job) {
                               : reflection->GetString(*message, field);
       std::string before = text;
       mask_text(Shape::kText, "inference." + field->name(), false, &text, job);
-      for (const std::string& value : job->extra_values) {
-        // Found in a piece or by its name only: the joined text does not show what it is.
-        std::string name;
-        for (size_t at = text.find(value); at != std::string::npos; at = text.find(value, at)) {
-          if (name.empty()) name = job->names.name("SECRET", value);
-          text.replace(at, value.size(), name);
-          at += name.size();
-        }
-      }
+      for (const auto& [type, value] : job->extra_values)
+        replace_all(value, job->names.name(type, value), &text);
       if (text == before) continue;
       many ? reflection->SetRepeatedString(message, field, i, text)
            : reflection->SetString(message, field, text);
@@ -122,15 +158,16 @@ void Masker::mask_derived(google::protobuf::Message* message, Job* job) {
 void Masker::mask(Record* record) {
   Job job;
   job.mask = record->mutable_mask();
+  // Credentials first: bodies may repeat them ("incorrect API key: …").
   if (record->has_http()) mask_http(record->mutable_http(), &job);
-  if (record->has_request()) mask_body("request", record->mutable_request(), &job);
-  if (record->has_response()) mask_body("response", record->mutable_response(), &job);
   if (record->has_process())
     mask_text(Shape::kCommandLine, "process.cmdline", true,
               record->mutable_process()->mutable_cmdline(), &job);
   if (record->has_peer())
     mask_text(Shape::kCommandLine, "peer.cmdline", true, record->mutable_peer()->mutable_cmdline(),
               &job);
+  if (record->has_request()) mask_body("request", record->mutable_request(), &job);
+  if (record->has_response()) mask_body("response", record->mutable_response(), &job);
   for (Gap& gap : *record->mutable_gaps())
     mask_text(Shape::kText, "gap note", true, gap.mutable_note(), &job);
   if (record->has_event())

@@ -5,7 +5,9 @@
 
 #include <infertrail/record.pb.h>
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -31,16 +33,16 @@ class Masker {
   explicit Masker(Scanner scanner) : scanner_(std::move(scanner)) {}
 
   enum class Shape { kText, kTarget, kCommandLine, kCredential };
-  struct Job {   // of one mask() call
+  struct Job {  // of one mask() call
     Mask* mask = nullptr;
     Placeholders names;
-    std::vector<std::string> extra_values;
+    std::set<std::pair<std::string, std::string>> extra_values;  // see Batch::Outcome
   };
   void finish(Batch* batch, const std::string& where, bool counted, std::string* text, Job* job);
   void mask_text(Shape shape, const std::string& where, bool counted, std::string* text, Job* job);
   void mask_body(const std::string& where, Body* body, Job* job);
   void mask_http(Http* http, Job* job);
-  void mask_derived(google::protobuf::Message* message, Job* job);   // every string below it
+  void mask_derived(google::protobuf::Message* message, Job* job);  // every string below it
 
   Scanner scanner_;
 };

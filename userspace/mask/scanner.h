@@ -24,11 +24,11 @@ class Scanner {
   // `names` empty: all. An unknown name is an error. Compiling takes some 10 ms.
   static Result<Scanner> make(const std::vector<std::string>& names);
 
-  // Adds every validated hit, ordered by begin. Hits may overlap. On an error nothing was looked at:
-  // the caller must treat the whole text as unsafe.
+  // Adds every validated hit, ordered by begin. Hits may overlap. On an error nothing was looked
+  // at: the caller must treat the whole text as unsafe.
   Status find(std::string_view text, std::vector<Hit>* out);
 
-  const Detector* row(std::string_view type) const;   // null where it is not enabled
+  const Detector* row(std::string_view type) const;  // null where it is not enabled
   const std::vector<const Detector*>& rows() const { return rows_; }
 
  private:

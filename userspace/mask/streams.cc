@@ -13,23 +13,32 @@ constexpr std::string_view kPlainEvents = "(text)";
 
 // Members that repeat in each event and are never text in pieces.
 bool constant_name(std::string_view name) {
-  static constexpr std::array<std::string_view, 12> kNames = {
-      "id",   "object", "model",   "created",       "type",               "role",
-      "name", "status", "item_id", "finish_reason", "system_fingerprint", "created_at"};
+  static constexpr std::array<std::string_view, 12> kNames = {"id",
+                                                              "object",
+                                                              "model",
+                                                              "created",
+                                                              "type",
+                                                              "role",
+                                                              "name",
+                                                              "status",
+                                                              "item_id",
+                                                              "finish_reason",
+                                                              "system_fingerprint",
+                                                              "created_at"};
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
 // Which of several interleaved texts an object belongs to: "{index=0}".
 std::string marks_of(const json::Document& document, const json::Node& object, bool root) {
-  static constexpr std::array<std::string_view, 5> kMarks = {"index", "output_index", "content_index",
-                                                             "summary_index", "item_id"};
+  static constexpr std::array<std::string_view, 5> kMarks = {
+      "index", "output_index", "content_index", "summary_index", "item_id"};
   std::string marks;
   for (const json::Node* member = document.child(object); member != nullptr;
        member = document.next(*member)) {
     std::string_view name =
         document.text().substr(member->key_begin, member->key_end - member->key_begin);
-    bool mark = std::find(kMarks.begin(), kMarks.end(), name) != kMarks.end() ||
-                (root && name == "type");
+    bool mark =
+        std::find(kMarks.begin(), kMarks.end(), name) != kMarks.end() || (root && name == "type");
     bool scalar = member->type == json::Type::kNumber || member->type == json::Type::kString;
     if (mark && scalar && member->end - member->begin <= 128)
       marks += "{" + std::string(name) + "=" + std::string(document.raw(*member)) + "}";
@@ -47,12 +56,13 @@ std::vector<std::string> paths_of(const json::Document& document) {
          child = document.next(*child), position++) {
       std::string& path = paths[document.index_of(*child)];
       if (nodes[i].type == json::Type::kObject) {
-        path = paths[i] + "." + std::string(document.text().substr(
-                                    child->key_begin, child->key_end - child->key_begin));
+        path = paths[i] + "." +
+               std::string(
+                   document.text().substr(child->key_begin, child->key_end - child->key_begin));
       } else {
         // An element that says its index is told by that: events name only what they change.
-        bool marked = child->type == json::Type::kObject &&
-                      document.find(*child, "index") != nullptr;
+        bool marked =
+            child->type == json::Type::kObject && document.find(*child, "index") != nullptr;
         path = paths[i] + (marked ? "[]" : "[" + std::to_string(position) + "]");
       }
     }
@@ -91,18 +101,19 @@ void Streams::add(const View& event) {
 }
 
 void Streams::finish() {
-  for (auto& [path, pieces] : pieces_) {
+  for (const auto& entry : pieces_) {
+    const std::vector<View>& pieces = entry.second;
     bool repeated = pieces.size() > 2 && pieces[0].text().size() >= 5 &&
                     std::all_of(pieces.begin(), pieces.end(),
                                 [&](const View& v) { return v.text() == pieces[0].text(); });
-    if (pieces.size() == 1 || repeated) {   // a constant such as the user's name, not pieces
+    if (pieces.size() == 1 || repeated) {  // a constant such as the user's name, not pieces
       for (const View& piece : pieces) add_text(piece, 1, truncated_, batch_);
       continue;
     }
     View whole;
     for (const View& piece : pieces) whole.append(piece);
     bool json = add_text(whole, 1, truncated_, batch_);
-    if (json) continue;   // pieces of JSON text mean nothing on their own
+    if (json) continue;  // pieces of JSON text mean nothing on their own
     for (const View& piece : pieces)
       if (piece.text().size() >= 6) batch_->add(piece, Batch::Kind::kFragment);
   }

@@ -14,15 +14,15 @@ namespace infertrail {
 class Streams {
  public:
   Streams(bool truncated, Batch* batch) : truncated_(truncated), batch_(batch) {}
-  void add(const View& event);   // an event's data, in order
-  void finish();                 // adds the joined texts to the batch
+  void add(const View& event);  // an event's data, in order
+  void finish();                // adds the joined texts to the batch
 
  private:
   void add_document(const json::Document& document, const View& event);
 
   bool truncated_;
   Batch* batch_;
-  std::map<std::string, std::vector<View>> pieces_;   // by path
+  std::map<std::string, std::vector<View>> pieces_;  // by path
 };
 
 }  // namespace infertrail

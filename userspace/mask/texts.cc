@@ -11,8 +11,8 @@ namespace {
 bool may_be_json(std::string_view text) {
   text = trim(text);
   if (text.size() < 2) return false;
-  return (text.front() == '{' && text.back() == '}') || (text.front() == '[' && text.back() == ']') ||
-         (text.front() == '"' && text.back() == '"');
+  return (text.front() == '{' && text.back() == '}') ||
+         (text.front() == '[' && text.back() == ']') || (text.front() == '"' && text.back() == '"');
 }
 
 }  // namespace
@@ -45,11 +45,12 @@ void add_name(const json::Document& document, const json::Node& node, const View
   if (!word) add_text(key_view_of(document, node, outer), kMaxJsonInside, false, batch);
 }
 
-void add_number(const json::Document& document, const json::Node& node, const View& outer, int depth,
-                Batch* batch) {
+void add_number(const json::Document& document, const json::Node& node, const View& outer,
+                int depth, Batch* batch) {
   std::string_view digits = document.raw(node);
   if (digits.front() == '-') digits.remove_prefix(1);
-  if (digits.size() < 13 || digits.size() > 19 || !std::all_of(digits.begin(), digits.end(), is_digit))
+  if (digits.size() < 13 || digits.size() > 19 ||
+      !std::all_of(digits.begin(), digits.end(), is_digit))
     return;
   View view;
   view.append(outer, {node.begin, node.end});
@@ -76,11 +77,37 @@ void force_by_name(const json::Document& document, const json::Node& node, const
     batch->force("US_SSN", value, string ? Batch::Kind::kText : Batch::Kind::kNumber, depth);
 }
 
+// Token lists of log probabilities hold the answer again, in pieces: {"tokens":["41","11"]} or
+// [{"token":"41"},{"token":"11"}].
+void add_tokens(const json::Document& document, const json::Node& array, const View& outer,
+                Batch* batch) {
+  View joined;
+  size_t pieces = 0;
+  for (const json::Node* item = document.child(array); item != nullptr;
+       item = document.next(*item)) {
+    const json::Node* token = item;
+    if (item->type == json::Type::kObject) {
+      token = document.find(*item, "token");
+      if (token == nullptr) token = document.find(*item, "tok_str");
+      if (token == nullptr) token = document.find(*item, "piece");
+    }
+    if (token == nullptr || token->type != json::Type::kString) return;
+    joined.append(string_view_of(document, *token, outer));
+    pieces++;
+  }
+  if (pieces > 1) batch->add(joined);
+}
+
 void add_document(const json::Document& document, const View& outer, int depth, Batch* batch) {
   for (const json::Node& node : document.nodes()) {
     if (node.key_end > node.key_begin) {
       add_name(document, node, outer, batch);
       force_by_name(document, node, outer, depth, batch);
+    }
+    if (node.type == json::Type::kArray) {
+      const json::Node* first = document.child(node);
+      bool objects = first != nullptr && first->type == json::Type::kObject;
+      if (objects || document.key(node) == "tokens") add_tokens(document, node, outer, batch);
     }
     if (node.type == json::Type::kString)
       add_text(string_view_of(document, node, outer), depth + 1, false, batch);

@@ -11,7 +11,7 @@
 
 namespace infertrail {
 
-inline constexpr int kMaxJsonInside = 3;   // strings of JSON text inside strings, levels
+inline constexpr int kMaxJsonInside = 3;  // strings of JSON text inside strings, levels
 
 // One text that a person or a program reads: itself, or, when it is JSON text, what is inside of
 // it; and what its escapes mean. Returns true when it was JSON text. `depth`: see Batch::add().
@@ -21,9 +21,10 @@ bool add_text(const View& view, int depth, bool may_go_on, Batch* batch);
 void add_document(const json::Document& document, const View& outer, int depth, Batch* batch);
 
 // Parts of add_document(), for readers that treat some strings in a way of their own.
-void add_name(const json::Document& document, const json::Node& node, const View& outer, Batch* batch);
-void add_number(const json::Document& document, const json::Node& node, const View& outer, int depth,
-                Batch* batch);
+void add_name(const json::Document& document, const json::Node& node, const View& outer,
+              Batch* batch);
+void add_number(const json::Document& document, const json::Node& node, const View& outer,
+                int depth, Batch* batch);
 // Masks the whole value of a member named like a secret ("password").
 void force_by_name(const json::Document& document, const json::Node& node, const View& outer,
                    int depth, Batch* batch);

@@ -9,8 +9,12 @@
 namespace infertrail {
 namespace {
 
-char at(std::string_view text, size_t index) { return index < text.size() ? text[index] : '\0'; }
-char before(std::string_view text, size_t index) { return index > 0 ? text[index - 1] : '\0'; }
+char at(std::string_view text, size_t index) {
+  return index < text.size() ? text[index] : '\0';
+}
+char before(std::string_view text, size_t index) {
+  return index > 0 ? text[index - 1] : '\0';
+}
 
 bool in_range(std::string_view digits, size_t count, int low, int high) {
   int value = 0;
@@ -20,24 +24,24 @@ bool in_range(std::string_view digits, size_t count, int low, int high) {
 
 // Issuer ranges with the lengths they use (ISO/IEC 7812; the networks' public tables).
 struct Issuer {
-  size_t count;          // leading digits compared
+  size_t count;  // leading digits compared
   int low, high;
   size_t shortest, longest;
 };
 constexpr Issuer kIssuers[] = {
-    {1, 4, 4, 13, 19},               // Visa
-    {2, 51, 55, 16, 16},             // Mastercard
-    {4, 2221, 2720, 16, 16},         // Mastercard
-    {2, 34, 34, 15, 15},             // American Express
-    {2, 37, 37, 15, 15},             // American Express
-    {3, 300, 305, 14, 19},           // Diners Club
-    {2, 36, 36, 14, 19},             // Diners Club
-    {2, 38, 39, 14, 19},             // Diners Club
-    {4, 3528, 3589, 16, 19},         // JCB
-    {4, 2200, 2204, 16, 19},         // Mir
-    {2, 50, 50, 13, 19},             // Maestro
-    {2, 56, 69, 13, 19},             // Maestro, Discover, UnionPay, RuPay
-    {2, 81, 82, 16, 16},             // RuPay
+    {1, 4, 4, 13, 13},  // Visa: these three lengths only
+    {1, 4, 4, 16, 16},       {1, 4, 4, 19, 19}, {2, 51, 55, 16, 16},  // Mastercard
+    {4, 2221, 2720, 16, 16},                                          // Mastercard
+    {2, 34, 34, 15, 15},                                              // American Express
+    {2, 37, 37, 15, 15},                                              // American Express
+    {3, 300, 305, 14, 19},                                            // Diners Club
+    {2, 36, 36, 14, 19},                                              // Diners Club
+    {2, 38, 39, 14, 19},                                              // Diners Club
+    {4, 3528, 3589, 16, 19},                                          // JCB
+    {4, 2200, 2204, 16, 19},                                          // Mir
+    {2, 50, 50, 13, 19},                                              // Maestro
+    {2, 56, 69, 13, 19},  // Maestro, Discover, UnionPay, RuPay
+    {2, 81, 82, 16, 16},  // RuPay
 };
 
 bool issued(std::string_view digits, size_t length) {
@@ -57,14 +61,16 @@ bool luhn(std::string_view digits) {
   return sum % 10 == 0;
 }
 
-bool separator(char c) { return c == ' ' || c == '-'; }
+bool separator(char c) {
+  return c == ' ' || c == '-';
+}
 
 // The run of digits with single separators around `inside`.
 Span digit_run(std::string_view text, size_t inside) {
   Span run{inside, inside};
-  while (run.begin > 0 && (is_digit(text[run.begin - 1]) ||
-                           (run.begin > 1 && separator(text[run.begin - 1]) &&
-                            is_digit(text[run.begin - 2]))))
+  while (run.begin > 0 &&
+         (is_digit(text[run.begin - 1]) ||
+          (run.begin > 1 && separator(text[run.begin - 1]) && is_digit(text[run.begin - 2]))))
     run.begin--;
   while (run.end < text.size() &&
          (is_digit(text[run.end]) || (separator(text[run.end]) && is_digit(at(text, run.end + 1)))))
@@ -88,7 +94,9 @@ bool inside_identifier(std::string_view text, Span span) {
 }
 
 bool inside_uuid(std::string_view text, Span span) {
-  auto part = [&](size_t i) { return i < text.size() && (hex_digit(text[i]) >= 0 || text[i] == '-'); };
+  auto part = [&](size_t i) {
+    return i < text.size() && (hex_digit(text[i]) >= 0 || text[i] == '-');
+  };
   size_t begin = span.begin, end = span.end;
   while (begin > 0 && part(begin - 1) && span.end - begin <= 36) begin--;
   while (part(end) && end - begin <= 36) end++;
@@ -123,7 +131,7 @@ size_t card(std::string_view text, Span candidate, std::vector<Span>* out) {
       out->push_back(span);
       begin = end;
     }
-    while (begin < run.end && is_digit(text[begin])) begin++;   // to the next group
+    while (begin < run.end && is_digit(text[begin])) begin++;  // to the next group
     while (begin < run.end && !is_digit(text[begin])) begin++;
   }
   return run.end;
@@ -143,7 +151,8 @@ size_t ssn(std::string_view text, Span candidate, std::vector<Span>* out) {
   bool alone = !is_alnum(left) && !is_alnum(right) &&
                !(left == '-' && span.begin > 1 && is_digit(text[span.begin - 2])) &&
                !(right == '-' && is_digit(at(text, span.end + 1)));
-  if (text[span.begin + 6] == first && alone && plausible_ssn(digits_only(text.substr(span.begin, 11))))
+  if (text[span.begin + 6] == first && alone &&
+      plausible_ssn(digits_only(text.substr(span.begin, 11))))
     out->push_back(span);
   return span.begin + 1;
 }
@@ -159,7 +168,8 @@ size_t ssn_in_context(std::string_view text, Span candidate, std::vector<Span>* 
 namespace {
 
 bool ends_with_word(std::string_view text, size_t end, std::string_view word) {
-  return end >= word.size() && equals_ignore_case(text.substr(end - word.size(), word.size()), word);
+  return end >= word.size() &&
+         equals_ignore_case(text.substr(end - word.size(), word.size()), word);
 }
 
 // "v1.2.3.4", "version 1.2.3.4", "Chrome/120.0.0.0": a product's version, not an address.
@@ -169,7 +179,7 @@ bool looks_like_version(std::string_view text, size_t begin) {
     while (word > 0 && (is_alnum(text[word - 1]) || text[word - 1] == '-' || text[word - 1] == '_'))
       word--;
     char c = before(text, word);
-    return c != '/' && c != '.' && c != ':';   // not part of a path or a URL
+    return c != '/' && c != '.' && c != ':';  // not part of a path or a URL
   }
   size_t end = begin;
   while (end > 0 && (text[end - 1] == ' ' || text[end - 1] == ':' || text[end - 1] == '=')) end--;
@@ -181,7 +191,7 @@ bool looks_like_version(std::string_view text, size_t begin) {
 bool octets(std::string_view text) {
   in_addr address{};
   std::string copy(text);
-  if (inet_pton(AF_INET, copy.c_str(), &address) != 1) return false;   // refuses leading zeros
+  if (inet_pton(AF_INET, copy.c_str(), &address) != 1) return false;  // refuses leading zeros
   uint32_t value = ntohl(address.s_addr);
   return value != 0 && value >> 24 != 127;
 }
@@ -191,7 +201,8 @@ bool octets(std::string_view text) {
 size_t ip_v4(std::string_view text, Span candidate, std::vector<Span>* out) {
   auto part = [](char c) { return is_digit(c) || c == '.'; };
   Span run = candidate;
-  while (run.begin > 0 && part(text[run.begin - 1]) && candidate.begin - run.begin < 16) run.begin--;
+  while (run.begin > 0 && part(text[run.begin - 1]) && candidate.begin - run.begin < 16)
+    run.begin--;
   while (run.end < text.size() && part(text[run.end]) && run.end - candidate.end < 16) run.end++;
   size_t next = std::max(run.end, candidate.begin + 1);
   while (run.end > run.begin && text[run.end - 1] == '.') run.end--;
@@ -208,7 +219,8 @@ size_t ip_v4(std::string_view text, Span candidate, std::vector<Span>* out) {
 size_t ip_v6(std::string_view text, Span candidate, std::vector<Span>* out) {
   auto part = [](char c) { return hex_digit(c) >= 0 || c == ':' || c == '.'; };
   Span run = candidate;
-  while (run.begin > 0 && part(text[run.begin - 1]) && candidate.begin - run.begin < 64) run.begin--;
+  while (run.begin > 0 && part(text[run.begin - 1]) && candidate.begin - run.begin < 64)
+    run.begin--;
   while (run.end < text.size() && part(text[run.end]) && run.end - candidate.begin < 64) run.end++;
   size_t next = std::max(run.end, candidate.begin + 1);
   while (run.end > run.begin && text[run.end - 1] == '.') run.end--;
@@ -222,13 +234,14 @@ size_t ip_v6(std::string_view text, Span candidate, std::vector<Span>* out) {
   bool named = IN6_IS_ADDR_LOOPBACK(&address) || IN6_IS_ADDR_UNSPECIFIED(&address);
   bool digit = std::any_of(copy.begin(), copy.end(), is_digit);
   auto groups = std::count(copy.begin(), copy.end(), ':');
-  bool full = groups >= 3 || copy.find(':') == 4;   // not "a1::b2" or "12::34" of a program
+  bool full = groups >= 3 || copy.find(':') == 4;  // not "a1::b2" or "12::34" of a program
   if (!named && digit && full) out->push_back(run);
   return next;
 }
 
 size_t unfinished_card(std::string_view text) {
-  if (text.empty() || !(is_digit(text.back()) || separator(text.back()))) return std::string_view::npos;
+  if (text.empty() || !(is_digit(text.back()) || separator(text.back())))
+    return std::string_view::npos;
   size_t last = is_digit(text.back()) ? text.size() - 1 : text.size() - 2;
   if (last >= text.size() || !is_digit(text[last])) return std::string_view::npos;
   Span run = digit_run(text, last);

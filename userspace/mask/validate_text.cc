@@ -10,8 +10,12 @@ namespace {
 
 constexpr size_t kNone = std::string_view::npos;
 
-char at(std::string_view text, size_t index) { return index < text.size() ? text[index] : '\0'; }
-char before(std::string_view text, size_t index) { return index > 0 ? text[index - 1] : '\0'; }
+char at(std::string_view text, size_t index) {
+  return index < text.size() ? text[index] : '\0';
+}
+char before(std::string_view text, size_t index) {
+  return index > 0 ? text[index - 1] : '\0';
+}
 
 // Two bytes of a Latin letter with a mark (U+00C0 to U+024F) that start at `index`.
 bool latin(std::string_view text, size_t index) {
@@ -24,8 +28,12 @@ bool local_part(char c) {
   return is_alnum(c) || std::string_view("._%+-'!#$&*?^`{|}~").find(c) != kNone;
 }
 
-bool key_char(char c) { return is_alnum(c) || c == '_' || c == '-'; }
-bool token_char(char c) { return key_char(c) || std::string_view(".~+/=").find(c) != kNone; }
+bool key_char(char c) {
+  return is_alnum(c) || c == '_' || c == '-';
+}
+bool token_char(char c) {
+  return key_char(c) || std::string_view(".~+/=").find(c) != kNone;
+}
 
 template <typename Predicate>
 size_t run_end(std::string_view text, size_t from, Predicate part) {
@@ -33,7 +41,9 @@ size_t run_end(std::string_view text, size_t from, Predicate part) {
   return from;
 }
 
-bool has_digit(std::string_view text) { return std::any_of(text.begin(), text.end(), is_digit); }
+bool has_digit(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), is_digit);
+}
 
 size_t email_begin(std::string_view text, size_t sign) {
   size_t begin = sign;
@@ -72,7 +82,7 @@ size_t valid_domain_end(std::string_view text, size_t from, size_t limit) {
   size_t found = 0, label = from;
   for (size_t i = from; i <= limit; i++) {
     if (i < limit && text[i] != '.') continue;
-    if (i == label) break;   // two dots
+    if (i == label) break;  // two dots
     size_t letters = run_end(text.substr(0, i), label, is_alpha) - label;
     bool top = label != from && letters >= 2 && letters <= 24;
     if (top && (label + letters == i || !is_alnum(text[label + letters]))) found = label + letters;
@@ -81,10 +91,23 @@ size_t valid_domain_end(std::string_view text, size_t from, size_t limit) {
   return found;
 }
 
+// "pw" of "https://bob:pw@example.com" is a password (see user_in_url), not a mailbox.
+bool password_of_url(std::string_view text, size_t begin) {
+  if (before(text, begin) != ':') return false;
+  size_t from = begin > 128 ? begin - 128 : 0;
+  std::string_view left = text.substr(from, begin - from);
+  size_t last = left.find_last_of("/ \t\r\n\"'");
+  return last != kNone && left.substr(0, last + 1).ends_with("://");
+}
+
 }  // namespace
 
-std::string as_is(std::string_view value) { return std::string(value); }
-std::string lower_case(std::string_view value) { return to_lower(value); }
+std::string as_is(std::string_view value) {
+  return std::string(value);
+}
+std::string lower_case(std::string_view value) {
+  return to_lower(value);
+}
 std::string digits_only(std::string_view value) {
   std::string out;
   std::copy_if(value.begin(), value.end(), std::back_inserter(out), is_digit);
@@ -95,7 +118,7 @@ size_t email(std::string_view text, Span candidate, std::vector<Span>* out) {
   size_t sign = text.find('@', candidate.begin);
   size_t begin = email_begin(text, sign);
   size_t end = valid_domain_end(text, sign + 1, domain_end(text, sign + 1));
-  if (begin < sign && end != 0) out->push_back({begin, end});
+  if (begin < sign && end != 0 && !password_of_url(text, begin)) out->push_back({begin, end});
   return sign + 1;
 }
 
@@ -131,7 +154,8 @@ size_t bearer(std::string_view text, Span candidate, std::vector<Span>* out) {
   while (text[begin] == ' ' || text[begin] == '\t') begin++;
   size_t end = run_end(text, begin, token_char);
   std::string_view token = text.substr(begin, end - begin);
-  if (is_alnum(before(text, candidate.begin)) || (!has_digit(token) && token.size() < 24)) return end;
+  if (is_alnum(before(text, candidate.begin)) || (!has_digit(token) && token.size() < 24))
+    return end;
   out->push_back({begin, end});
   return end;
 }
@@ -143,8 +167,10 @@ size_t pem(std::string_view text, Span candidate, std::vector<Span>* out) {
   size_t closing = rest.find("-----END");
   size_t end = closing == kNone ? kNone : rest.find("-----", closing + 8);
   size_t length = end == kNone ? 0 : end + 5;
-  if (length == 0) {   // cut, or not closed: to the end of what a key is made of
-    auto part = [](char c) { return token_char(c) || is_space(c) || c == '\\' || c == ':' || c == ','; };
+  if (length == 0) {  // cut, or not closed: to the end of what a key is made of
+    auto part = [](char c) {
+      return token_char(c) || is_space(c) || c == '\\' || c == ':' || c == ',';
+    };
     length = run_end(rest, candidate.size(), part);
   }
   out->push_back({candidate.begin, candidate.begin + length});
@@ -153,18 +179,20 @@ size_t pem(std::string_view text, Span candidate, std::vector<Span>* out) {
 
 size_t assigned(std::string_view text, Span candidate, std::vector<Span>* out) {
   static constexpr std::array<std::string_view, 22> kNotSecrets = {
-      "string", "str",  "null",     "none",     "nil",    "true",   "false",   "undefined",
+      "string", "str",  "null",     "none",     "nil",      "true",   "false",   "undefined",
       "number", "int",  "integer",  "required", "optional", "object", "boolean", "bytes",
-      "text",   "your", "redacted", "hidden",   "value",  "bool"};
+      "text",   "your", "redacted", "hidden",   "value",    "bool"};
   static constexpr std::string_view kEnds = "\"'\\,;&<>{}()[]`|";
-  if (text.substr(0, candidate.begin).ends_with("[[")) return candidate.end;   // our placeholder
+  if (text.substr(0, candidate.begin).ends_with("[[")) return candidate.end;  // our placeholder
   size_t begin = candidate.end - 1;
   auto part = [](char c) { return c != '\0' && !is_space(c) && kEnds.find(c) == kNone; };
   size_t end = run_end(text, begin, part);
-  while (end > begin && (text[end - 1] == '.' || text[end - 1] == ':' || text[end - 1] == '!')) end--;
+  while (end > begin && (text[end - 1] == '.' || text[end - 1] == ':' || text[end - 1] == '!'))
+    end--;
   std::string_view value = text.substr(begin, end - begin);
   bool token = starts_with_ignore_case(text.substr(candidate.begin), "token");
-  bool word = std::find(kNotSecrets.begin(), kNotSecrets.end(), to_lower(value)) != kNotSecrets.end();
+  bool word =
+      std::find(kNotSecrets.begin(), kNotSecrets.end(), to_lower(value)) != kNotSecrets.end();
   bool number = token && std::all_of(value.begin(), value.end(), is_digit);
   if (value.size() < (token ? 8 : 4) || word || number || value[0] == '$' || value[0] == '%')
     return candidate.begin + 1;
@@ -184,12 +212,12 @@ size_t user_in_url(std::string_view text, Span candidate, std::vector<Span>* out
 
 bool is_secret_name(std::string_view name, bool plain) {
   static constexpr std::array<std::string_view, 24> kNames = {
-      "password",    "passwd",       "passphrase",      "apikey",      "secret",     "secretkey",
-      "accesskey",   "clientsecret", "secretaccesskey", "accesstoken", "authtoken",  "refreshtoken",
-      "idtoken",     "bearertoken",  "sessiontoken",    "privatekey",  "hftoken",    "githubtoken",
-      "credentials", "credential",   "authorization",   "apitoken",    "pwd",        "apisecret"};
-  static constexpr std::array<std::string_view, 6> kPlain = {"key", "token", "auth", "sig", "signature",
-                                                             "cookie"};
+      "password",    "passwd",       "passphrase",      "apikey",      "secret",    "secretkey",
+      "accesskey",   "clientsecret", "secretaccesskey", "accesstoken", "authtoken", "refreshtoken",
+      "idtoken",     "bearertoken",  "sessiontoken",    "privatekey",  "hftoken",   "githubtoken",
+      "credentials", "credential",   "authorization",   "apitoken",    "pwd",       "apisecret"};
+  static constexpr std::array<std::string_view, 6> kPlain = {"key", "token",     "auth",
+                                                             "sig", "signature", "cookie"};
   std::string flat;
   for (char c : to_lower(name))
     if (is_alnum(c)) flat.push_back(c);
@@ -199,7 +227,7 @@ bool is_secret_name(std::string_view name, bool plain) {
   for (std::string_view known : kNames)
     if (flat.ends_with(known)) return true;
   if (std::find(kPlain.begin(), kPlain.end(), flat) != kPlain.end()) return true;
-  std::string last = to_lower(name.substr(name.find_last_of("-_.") + 1));   // npos + 1 is 0
+  std::string last = to_lower(name.substr(name.find_last_of("-_.") + 1));  // npos + 1 is 0
   return last == "key" || last == "token" || last == "pass";
 }
 
@@ -220,10 +248,11 @@ size_t unfinished_email(std::string_view text) {
 
 size_t unfinished_key(std::string_view text) {
   size_t begin = text.size();
-  while (begin > 0 && text.size() - begin < 64 && (key_char(text[begin - 1]) || text[begin - 1] == '.'))
+  while (begin > 0 && text.size() - begin < 64 &&
+         (key_char(text[begin - 1]) || text[begin - 1] == '.'))
     begin--;
   static constexpr std::array<std::string_view, 18> kPrefixes = {
-      "sk-",  "hf_",   "ghp_",   "gho_", "ghs_", "ghu_",     "ghr_",     "github_pat_", "xox",
+      "sk-",  "hf_",  "ghp_",   "gho_", "ghs_", "ghu_",     "ghr_",     "github_pat_", "xox",
       "AIza", "AKIA", "glpat-", "gsk_", "eyJ",  "sk_live_", "rk_live_", "nvapi-",      "npm_"};
   std::string_view tail = text.substr(begin);
   for (std::string_view prefix : kPrefixes)

@@ -51,9 +51,8 @@ void View::append_nowhere(std::string_view text) {
 void View::append(const View& other, Span part) {
   own();
   size_t base = owned_.size();
-  auto piece = std::partition_point(other.pieces_.begin(), other.pieces_.end(), [&](const Piece& p) {
-    return p.at + p.length <= part.begin;
-  });
+  auto piece = std::partition_point(other.pieces_.begin(), other.pieces_.end(),
+                                    [&](const Piece& p) { return p.at + p.length <= part.begin; });
   for (; piece != other.pieces_.end(); ++piece) {
     if (piece->at >= part.end && !(piece->length == 0 && piece->at == part.end)) break;
     Span overlap{std::max(piece->at, part.begin), std::min(piece->at + piece->length, part.end)};
@@ -74,16 +73,15 @@ void View::append_decoded(std::string_view text, const View& other, Span part) {
   for (const Span& range : other.raw(part)) {
     pieces_.push_back({at, length, range.begin, range.size()});
     at += length;
-    length = 0;   // further ranges belong to the same character
+    length = 0;  // further ranges belong to the same character
   }
   owned_.append(text);
 }
 
 std::vector<Span> View::raw(Span part) const {
   std::vector<Span> out;
-  auto piece = std::partition_point(pieces_.begin(), pieces_.end(), [&](const Piece& p) {
-    return p.at + p.length <= part.begin;
-  });
+  auto piece = std::partition_point(pieces_.begin(), pieces_.end(),
+                                    [&](const Piece& p) { return p.at + p.length <= part.begin; });
   for (; piece != pieces_.end(); ++piece) {
     bool more_of_last = piece->length == 0 && piece->at == part.end && piece->at > part.begin;
     if (piece->at >= part.end && !more_of_last) break;
@@ -113,7 +111,7 @@ View decoded(const json::Document& document, const json::Node& node, const View&
   }
   json::MappedString mapped = document.mapped(node);
   std::string_view text = mapped.text;
-  size_t plain = 0;   // start of the run that stands as written
+  size_t plain = 0;  // start of the run that stands as written
   for (size_t i = 0; i < text.size();) {
     size_t next = i + 1;
     while (next < text.size() && mapped.raw[next] == mapped.raw[i]) next++;
@@ -135,7 +133,7 @@ View string_view_of(const json::Document& document, const json::Node& node, cons
 }
 
 View key_view_of(const json::Document& document, const json::Node& node, const View& outer) {
-  json::Node key = node;   // json.h maps string nodes: the name as one, with its quotes
+  json::Node key = node;  // json.h maps string nodes: the name as one, with its quotes
   key.type = json::Type::kString;
   key.begin = node.key_begin - 1;
   key.end = node.key_end + 1;
@@ -185,7 +183,8 @@ View percent_decoded(const View& outer, bool form) {
   for (size_t i = 0; i < text.size(); i++) {
     bool space = form && text[i] == '+';
     if (!space && !percent_escape_at(text, i)) continue;
-    char byte = space ? ' ' : static_cast<char>(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]));
+    char byte =
+        space ? ' ' : static_cast<char>(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]));
     size_t length = space ? 1 : 3;
     if (plain < i) view.append(outer, {plain, i});
     view.append_decoded(std::string_view(&byte, 1), outer, {i, i + length});

@@ -18,9 +18,9 @@ class View {
   View() = default;
   static View borrowed(std::string_view text, size_t raw);
 
-  void append(std::string_view text, size_t raw);                  // as it stands at `raw`
-  void append_decoded(std::string_view text, size_t raw, size_t raw_length);   // one character
-  void append_nowhere(std::string_view text);                      // not part of the raw bytes
+  void append(std::string_view text, size_t raw);  // as it stands at `raw`
+  void append_decoded(std::string_view text, size_t raw, size_t raw_length);  // one character
+  void append_nowhere(std::string_view text);  // not part of the raw bytes
   void append(const View& other, Span part);
   void append(const View& other) { append(other, {0, other.text().size()}); }
   // One character, decoded from `part` of another view.
@@ -32,8 +32,8 @@ class View {
 
  private:
   struct Piece {
-    size_t at, length;         // in the text; length 0: more raw bytes of the character before
-    size_t raw, raw_length;    // equal lengths: byte for byte; otherwise all or nothing
+    size_t at, length;       // in the text; length 0: more raw bytes of the character before
+    size_t raw, raw_length;  // equal lengths: byte for byte; otherwise all or nothing
   };
   void own();
 
