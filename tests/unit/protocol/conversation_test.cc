@@ -220,6 +220,21 @@ TEST_F(ConversationTest, BytesBehindAnUpgradeThatIsNeverAnsweredAreKept) {
   EXPECT_EQ(1'200'000u, undecoded);
 }
 
+TEST_F(ConversationTest, TheAnswerOfAnOlderRequestDoesNotDecideAnUpgrade) {
+  up(get("/a"));
+  up("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+  up(get("/is-a-frame"));
+  down(ok("A"));
+  down("HTTP/1.1 101 Switching Protocols\r\n\r\nframe");
+  auto got = finish();
+  ASSERT_EQ(3u, got.size());
+  EXPECT_EQ("A", got[0].response.raw);
+  EXPECT_EQ(101u, got[1].status);
+  EXPECT_TRUE(got[2].undecoded);
+  EXPECT_EQ(get("/is-a-frame"), got[2].request.raw);
+  EXPECT_EQ("frame", got[2].response.raw);
+}
+
 TEST_F(ConversationTest, GivingUpRecordsWhatIsOpenAndWhatStillComes) {
   up("POST /big HTTP/1.1\r\nContent-Length: 100\r\n\r\n0123456789");
   EXPECT_GT(conversation.memory_bytes(), 10u);
