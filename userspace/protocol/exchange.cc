@@ -63,7 +63,11 @@ void Stitcher::take_pending(Direction direction, Open& open) {
   open.exchange.gaps.insert(open.exchange.gaps.end(), from.pending.begin(), from.pending.end());
   from.pending.clear();
   from.unreported = false;
-  append(&open.exchange.notes, std::exchange(from.pending_notes, {}));
+  for (std::string& note : std::exchange(from.pending_notes, {})) {
+    auto& notes = open.exchange.notes;  // both directions may say the same
+    if (std::find(notes.begin(), notes.end(), note) == notes.end())
+      notes.push_back(std::move(note));
+  }
 }
 
 void Stitcher::head(Direction direction, Head head, const Chunk& first) {
