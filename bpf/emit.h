@@ -1,0 +1,82 @@
+/* Reserve, fill the header, submit; and the only place that counts a loss. */
+#ifndef INFERTRAIL_EMIT_H
+#define INFERTRAIL_EMIT_H
+
+#include "maps.h"
+
+/* Tells the verifier that n <= max where clang's own checks have been optimised away. */
+#define at_most(n, max) asm volatile("if %0 <= %1 goto +1\n %0 = %1" : "+r"(n) : "i"(max))
+
+static __always_inline void count_loss(u32 kind, u64 bytes) {
+  struct loss_counter *counter = bpf_map_lookup_elem(&losses, &kind);
+  if (!counter) return;
+  counter->events += 1;
+  counter->bytes += bytes;
+}
+
+/* A control record of a fixed type; NULL is counted. */
+static __always_inline void *reserve_control(u64 size, u16 type) {
+  struct event_header *header = bpf_ringbuf_reserve(&control_ring, size, 0);
+  if (!header) {
+    count_loss(IT_LOSS_CONTROL_FULL, size);
+    return 0;
+  }
+  header->type = type;
+  header->reserved = 0;
+  header->size = size;
+  header->time_ns = bpf_ktime_get_ns();
+  return header;
+}
+#define RESERVE_CONTROL(struct_type, type) \
+  ((struct_type *)reserve_control(sizeof(struct_type), type))
+
+/* Bulk wakes the reader rarely; it also polls. */
+static __always_inline u64 data_flags(void) {
+  return bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA) > data_wakeup ? BPF_RB_FORCE_WAKEUP
+                                                                   : BPF_RB_NO_WAKEUP;
+}
+
+/* Bytes [from, to) of a stream were lost here: counted, and told to the daemon by stream. */
+static __always_inline void lose(u64 stream, u8 is_tls, u8 direction, u64 from, u64 to, u8 reason) {
+  count_loss(reason, to - from);
+  struct loss_event *event = RESERVE_CONTROL(struct loss_event, IT_LOSS);
+  if (!event) return;
+  event->stream = stream;
+  event->from = from;
+  event->to = to;
+  event->is_tls = is_tls;
+  event->direction = direction;
+  event->reason = reason;
+  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
+  bpf_ringbuf_submit(event, 0);
+}
+
+/* `id` is bpf_get_current_pid_tgid() where `current` can be trusted, else 0. */
+static __always_inline void fill_data(struct data_event *event, u64 id, u16 type, u64 stream,
+                                      u8 direction, u64 offset, u32 length, u32 head) {
+  event->header.type = type;
+  event->header.reserved = 0;
+  event->header.size = head + length;
+  event->header.time_ns = bpf_ktime_get_ns();
+  event->stream = stream;
+  event->offset = offset;
+  event->length = length;
+  event->tgid = id >> 32;
+  event->tid = (u32)id;
+  event->direction = direction;
+  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
+}
+
+static __always_inline u32 target_state(u32 tgid) {
+  struct target_value *value = bpf_map_lookup_elem(&targets, &tgid);
+  return value ? value->state : 0;
+}
+
+static __always_inline void v4_mapped(u8 *out, u32 address) {
+  __builtin_memset(out, 0, 10);
+  out[10] = 0xff;
+  out[11] = 0xff;
+  __builtin_memcpy(out + 12, &address, 4);
+}
+
+#endif

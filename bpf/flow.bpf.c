@@ -1,0 +1,271 @@
+/* Flows: payload of plain TCP connections of targets, and the socket behind each TLS object.
+ *
+ * Why cgroup_skb: it sees every byte that leaves or enters a socket, whatever syscall moved it
+ * (sendfile, io_uring), with its sequence number, so that a hole is exact; it works without kprobes
+ * and under lockdown. It has no trustworthy current process: who owns the socket is in sock_owners
+ * (socket.bpf.c). Of TLS flows it reads record headers only, until the object is known.
+ *
+ * What it cannot see: sockets outside the cgroup v2 hierarchy's root it is attached to; AF_UNIX;
+ * payload that came with the handshake's last ACK arrives under the listener (orphan). */
+#include "emit.h"
+
+#define TLS_HANDSHAKE 22
+#define TLS_APPLICATION_DATA 23
+
+struct segment {
+  struct address_pair addresses;
+  u32 sequence;
+  u32 payload;     /* offset in the packet */
+  u32 length;
+};
+
+/* 1 when the packet is TCP with payload. */
+static __always_inline int parse(struct __sk_buff *skb, struct segment *out, u8 direction) {
+  u8 first = 0;
+  if (bpf_skb_load_bytes(skb, 0, &first, 1)) return 0;
+  u32 header, total;
+  u8 *from = direction == IT_IN ? out->addresses.remote : out->addresses.local;
+  u8 *to = direction == IT_IN ? out->addresses.local : out->addresses.remote;
+  if (first >> 4 == 4) {
+    u8 ip[20];
+    if (bpf_skb_load_bytes(skb, 0, ip, sizeof(ip)) || ip[9] != IPPROTO_TCP) return 0;
+    header = (ip[0] & 15) * 4;
+    u32 address;
+    __builtin_memcpy(&address, ip + 12, 4);
+    v4_mapped(from, address);
+    __builtin_memcpy(&address, ip + 16, 4);
+    v4_mapped(to, address);
+  } else {
+    u8 ip[40];
+    if (bpf_skb_load_bytes(skb, 0, ip, sizeof(ip)) || ip[6] != IPPROTO_TCP) return 0;
+    header = 40;
+    __builtin_memcpy(from, ip + 8, 16);
+    __builtin_memcpy(to, ip + 24, 16);
+  }
+  total = skb->len;   /* the IP length is 0 in GSO packets above 64 KiB */
+  u8 tcp[16];
+  if (bpf_skb_load_bytes(skb, header, tcp, sizeof(tcp))) return 0;
+  u16 source = tcp[0] << 8 | tcp[1], destination = tcp[2] << 8 | tcp[3];
+  out->addresses.local_port = direction == IT_IN ? destination : source;
+  out->addresses.remote_port = direction == IT_IN ? source : destination;
+  out->addresses.reserved = 0;
+  out->sequence = (u32)tcp[4] << 24 | (u32)tcp[5] << 16 | (u32)tcp[6] << 8 | tcp[7];
+  out->payload = header + (tcp[12] >> 4) * 4;
+  if (total <= out->payload) return 0;
+  out->length = total - out->payload;
+  return 1;
+}
+
+/* One part of a segment's payload into the data ring, in the smallest tier that holds it. */
+#define COPY_TIER(TIER)                                                                   \
+  if (n <= (TIER)) {                                                                      \
+    struct data_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + (TIER), 0);    \
+    if (!event) return IT_LOSS_RING_FULL + 1;                                             \
+    fill_data(event, 0, IT_FLOW_DATA, stream, direction, offset, n, sizeof(*event));      \
+    u64 k = n - 1; /* 6.1's verifier follows this form only (capture.md section 4) */     \
+    asm volatile("" : "+r"(k));                                                           \
+    k &= (TIER)-1;                                                                        \
+    k += 1;                                                                               \
+    if (bpf_skb_load_bytes(skb, at, event + 1, k)) {                                      \
+      bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);                                       \
+      return IT_LOSS_FAULT + 1;                                                           \
+    }                                                                                     \
+    bpf_ringbuf_submit(event, data_flags());                                              \
+    return 0;                                                                             \
+  }
+
+static __always_inline int copy_tiers(struct __sk_buff *skb, u64 stream, u8 direction, u64 offset,
+                                      u32 at, u64 n) {
+  COPY_TIER(512)
+  COPY_TIER(4096)
+  COPY_TIER(16384)
+  COPY_TIER(65536)
+  return IT_LOSS_FAULT + 1;
+}
+
+/* Global on purpose: the verifier of 6.1 then looks at it once, not once per round of the loop. */
+__noinline int flow_copy_part(struct __sk_buff *skb, u64 stream, u64 direction, u64 offset,
+                              u64 at_and_n) {
+  u64 n = (u32)at_and_n;
+  if (!n) return 0;
+  int error = copy_tiers(skb, stream, direction, offset, at_and_n >> 32, n);
+  if (error) lose(stream, 0, direction, offset, offset + n, error - 1);
+  return 0;
+}
+
+#define PARTS_MAX 9   /* GSO packets reach 512 KiB (BIG TCP) */
+
+static __always_inline void copy_payload(struct __sk_buff *skb, const struct segment *segment,
+                                         u64 stream, u8 direction, u64 offset) {
+  u32 done = 0;
+  for (int i = 0; i < PARTS_MAX; i++) {
+    if (done >= segment->length) return;
+    u32 n = segment->length - done;
+    if (n > IT_PART_MAX) n = IT_PART_MAX;
+    flow_copy_part(skb, stream, direction, offset + done, (u64)(segment->payload + done) << 32 | n);
+    done += n;
+  }
+  if (done < segment->length)
+    lose(stream, 0, direction, offset + done, offset + segment->length, IT_LOSS_FAULT);
+}
+
+/* The first bytes of a TLS record as the key that tls.bpf.c published; 0 = no key in it. */
+static __always_inline int fingerprint_of(struct __sk_buff *skb, const struct segment *segment,
+                                          struct fingerprint *out) {
+  u8 head[11];
+  if (segment->length < 5 + 18) return 0;
+  if (bpf_skb_load_bytes(skb, segment->payload, head, sizeof(head))) return 0;
+  u32 body = (u32)head[3] << 8 | head[4];
+  __builtin_memset(out, 0, sizeof(*out));
+  out->kind = head[0];
+  if (head[0] == TLS_HANDSHAKE) {
+    if ((head[5] != 1 && head[5] != 2) || head[9] != 3 || segment->length < 5 + 30) return 0;
+    return !bpf_skb_load_bytes(skb, segment->payload + 11, out->bytes, 24);
+  }
+  if (head[0] != TLS_APPLICATION_DATA || body < 18) return 0;
+  if (body < 24) {
+    u64 k = body - 1;
+    asm volatile("" : "+r"(k));
+    k &= 31;
+    k += 1;
+    if (k > 24 || segment->length < 5 + body) return 0;
+    return !bpf_skb_load_bytes(skb, segment->payload + 5, out->bytes, k);
+  }
+  if (segment->length < 5 + 24) return 0;
+  return !bpf_skb_load_bytes(skb, segment->payload + 5, out->bytes, 24);
+}
+
+static __always_inline void bind(struct __sk_buff *skb, const struct segment *segment,
+                                 struct flow_state *flow) {
+  struct fingerprint print;
+  if (!fingerprint_of(skb, segment, &print)) return;
+  struct fingerprint_owner *found = bpf_map_lookup_elem(&fingerprints, &print);
+  if (!found) return;
+  struct fingerprint_owner owner = *found;
+  bpf_map_delete_elem(&fingerprints, &print);
+  struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &owner.key);
+  if (!object || object->id != owner.id || object->bound) return;
+  object->bound = 1;   /* never rebound within its generation */
+  flow->bound = 1;
+  struct bind_event *event = RESERVE_CONTROL(struct bind_event, IT_BIND);
+  if (!event) return;
+  event->object = owner.id;
+  event->cookie = flow->cookie;
+  event->role = object->role;
+  event->flags = object->hello ? IT_BIND_HELLO : 0;
+  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
+  bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline int looks_like_tls(struct __sk_buff *skb, const struct segment *segment) {
+  u8 head[3];
+  if (segment->length < 3 || bpf_skb_load_bytes(skb, segment->payload, head, 3)) return 0;
+  return head[0] >= 20 && head[0] <= 23 && head[1] == 3 && head[2] <= 4;
+}
+
+static __always_inline void opened(struct __sk_buff *skb, struct bpf_sock *sk,
+                                   const struct bpf_tcp_sock *tcp, const struct sock_owner *owner,
+                                   const struct segment *segment, struct flow_state *flow) {
+  struct flow_open_event *event = RESERVE_CONTROL(struct flow_open_event, IT_FLOW_OPEN);
+  if (!event) return;
+  int active = !!(owner->flags & IT_SOCK_ACTIVE);
+  event->cookie = flow->cookie;
+  event->cgroup_id = bpf_sk_cgroup_id(sk);
+  event->addresses = segment->addresses;
+  event->tgid = owner->tgid;
+  event->peer_tgid = 0;
+  if (!active) {
+    struct address_pair reversed = {};
+    __builtin_memcpy(reversed.local, segment->addresses.remote, 16);
+    __builtin_memcpy(reversed.remote, segment->addresses.local, 16);
+    reversed.local_port = segment->addresses.remote_port;
+    reversed.remote_port = segment->addresses.local_port;
+    u32 *peer = bpf_map_lookup_elem(&connectors, &reversed);
+    if (peer) event->peer_tgid = *peer;
+  }
+  event->base_in = tcp->rcv_nxt - (u32)tcp->bytes_received;
+  event->base_out = tcp->snd_una - (u32)tcp->bytes_acked + active;
+  event->role = active ? IT_ROLE_CLIENT : IT_ROLE_SERVER;
+  event->flags = (flow->tls ? IT_FLOW_TLS : 0) |
+                 (owner->flags & IT_SOCK_EXISTED ? IT_FLOW_EXISTED : 0);
+  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
+  bpf_ringbuf_submit(event, 0);
+}
+
+/* Payload that came with the handshake's last ACK: the filter runs under the listener, the
+ * connection has no socket yet. Kept with its addresses; the daemon joins it. */
+static __always_inline void orphan(struct __sk_buff *skb, const struct segment *segment) {
+  if (looks_like_tls(skb, segment)) return;   /* nothing of a ClientHello is needed */
+  struct orphan_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + 4096, 0);
+  if (!event) {
+    count_loss(IT_LOSS_RING_FULL, segment->length);
+    return;
+  }
+  u64 n = segment->length;
+  if (n > 4096) {
+    count_loss(IT_LOSS_FAULT, n - 4096);
+    n = 4096;
+  }
+  fill_data(&event->data, 0, IT_ORPHAN_DATA, 0, IT_IN, segment->sequence, n, sizeof(*event));
+  event->addresses = segment->addresses;
+  u64 k = n - 1;
+  asm volatile("" : "+r"(k));
+  k &= 4095;
+  k += 1;
+  if (bpf_skb_load_bytes(skb, segment->payload, event + 1, k)) {
+    bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+    count_loss(IT_LOSS_FAULT, n);
+    return;
+  }
+  bpf_ringbuf_submit(event, data_flags());
+}
+
+static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
+  struct bpf_sock *sk = skb->sk;
+  if (!armed || !sk) return 1;
+  sk = bpf_sk_fullsock(sk);
+  if (!sk || sk->protocol != IPPROTO_TCP) return 1;
+  struct sock_owner *owner = bpf_sk_storage_get(&sock_owners, sk, 0, 0);
+  if (!owner || !(owner->flags & IT_SOCK_WATCH)) return 1;
+  struct segment segment = {};
+  if (!parse(skb, &segment, direction)) return 1;
+  if (sk->state == IT_TCP_LISTEN) {
+    if (direction == IT_IN && target_state(owner->tgid)) orphan(skb, &segment);
+    return 1;
+  }
+  struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+  if (!tcp) return 1;
+  struct flow_state *flow = bpf_sk_storage_get(&flows, sk, 0, 0);
+  if (!flow) {
+    flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+    if (!flow) {
+      count_loss(IT_LOSS_MAP_FULL, segment.length);
+      return 1;
+    }
+    flow->cookie = bpf_get_socket_cookie(skb);
+    flow->ignored = !target_state(owner->tgid);
+    flow->tls = looks_like_tls(skb, &segment);
+    if (!flow->ignored) opened(skb, sk, tcp, owner, &segment, flow);
+  }
+  if (flow->ignored) return 1;
+  u64 offset;
+  if (direction == IT_IN)
+    offset = tcp->bytes_received + (long)(int)(segment.sequence - tcp->rcv_nxt);
+  else
+    offset = tcp->bytes_acked - !!(owner->flags & IT_SOCK_ACTIVE) +
+             (long)(int)(segment.sequence - tcp->snd_una);
+  if ((long)offset < 0) return 1;   /* a keep-alive probe repeats the byte before the stream */
+  if (offset + segment.length > flow->end[direction & 1])
+    flow->end[direction & 1] = offset + segment.length;
+  if (!flow->tls)
+    copy_payload(skb, &segment, flow->cookie, direction, offset);
+  else if (direction == IT_OUT && !flow->bound)
+    bind(skb, &segment, flow);
+  return 1;
+}
+
+SEC("cgroup_skb/ingress")
+int flow_in(struct __sk_buff *skb) { return packet(skb, IT_IN); }
+
+SEC("cgroup_skb/egress")
+int flow_out(struct __sk_buff *skb) { return packet(skb, IT_OUT); }

@@ -1,0 +1,69 @@
+/* The kernel types and fields that we read, and no others. CO-RE fixes the offsets at load
+ * (preserve_access_index), so this is all that replaces a vmlinux.h. */
+#ifndef INFERTRAIL_KERNEL_H
+#define INFERTRAIL_KERNEL_H
+
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+
+#include <infertrail/event.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct { int counter; } atomic_t;
+typedef struct { long long counter; } atomic64_t;
+
+struct mm_struct { unsigned long arg_start, arg_end; };
+struct inode { unsigned short i_mode; };
+struct file { void *private_data; struct inode *f_inode; };
+struct fdtable { unsigned int max_fds; struct file **fd; };
+struct files_struct { struct fdtable *fdt; };
+struct signal_struct { atomic_t live; };
+
+struct task_struct {
+  int pid;
+  int tgid;
+  u64 start_boottime;
+  struct task_struct *real_parent;
+  struct task_struct *group_leader;
+  struct mm_struct *mm;
+  struct files_struct *files;
+  struct signal_struct *signal;
+};
+
+struct linux_binprm { const char *filename; };
+
+struct in6_addr {
+  union { u8 u6_addr8[16]; } in6_u;
+};
+struct sock_common {
+  u32 skc_daddr;
+  u32 skc_rcv_saddr;
+  u16 skc_dport;
+  u16 skc_num;
+  u16 skc_family;
+  struct in6_addr skc_v6_daddr;
+  struct in6_addr skc_v6_rcv_saddr;
+  atomic64_t skc_cookie;
+};
+struct sock { struct sock_common __sk_common; u16 sk_protocol; };
+struct socket { struct sock *sk; };
+
+#pragma clang attribute pop
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IT_TCP_ESTABLISHED 1
+#define IT_TCP_SYN_SENT 2
+#define IT_TCP_CLOSE 7
+#define IT_TCP_LISTEN 10
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define PROT_EXEC 4
+
+#endif

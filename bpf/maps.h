@@ -1,0 +1,105 @@
+/* Maps that several programs share, and the switches that the daemon sets. Private maps stand in
+ * the file of their program. */
+#ifndef INFERTRAIL_MAPS_H
+#define INFERTRAIL_MAPS_H
+
+#include "kernel.h"
+
+/* Set by the daemon through the skeleton's .data while programs run. */
+volatile __u32 armed __weak = 0;        /* 0: programs do nothing (set after the last attach) */
+volatile __u32 take_new __weak = 0;     /* 1: every process that executes is captured until decided */
+volatile __u32 data_wakeup __weak = 1 << 20;   /* wake the reader above this many waiting bytes */
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 64 << 20);
+} data_ring __weak SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 8 << 20);
+} control_ring __weak SEC(".maps");
+
+/* What was lost, by kind, since load. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, IT_LOSS_KINDS);
+  __type(key, u32);
+  __type(value, struct loss_counter);
+} losses __weak SEC(".maps");
+
+/* tgid -> selected or pending. Written by the daemon; fork and exit keep it true. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 65536);
+  __type(key, u32);
+  __type(value, struct target_value);
+} targets __weak SEC(".maps");
+
+/* Ports whose listener becomes a target at listen(), in the kernel, before any client can connect. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __type(key, u16);
+  __type(value, u8);
+} target_ports __weak SEC(".maps");
+
+/* Who opened a socket; an accepted socket gets its listener's (BPF_F_CLONE). */
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+  __type(key, int);
+  __type(value, struct sock_owner);
+} sock_owners __weak SEC(".maps");
+
+/* One TCP connection of a target, from its first payload to its close; freed with the socket. */
+struct flow_state {
+  u64 cookie;
+  u64 end[2];        /* stream offset after the last byte seen */
+  u8 tls;            /* 1: looks like TLS */
+  u8 bound;          /* 1: its TLS object is known */
+  u8 ignored;        /* 1: owner was no target when it began */
+  u8 reserved[5];
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_SK_STORAGE);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, int);
+  __type(value, struct flow_state);
+} flows __weak SEC(".maps");
+
+/* TLS objects seen, by process and address; id is never reused. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 65536);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct object_key);
+  __type(value, struct tls_object);
+} tls_objects __weak SEC(".maps");
+
+/* Ciphertext that a TLS object has just put into a BIO -> that object (capture.md 2.1). */
+struct fingerprint {
+  u8 kind;           /* 22 or 23: TLS record type */
+  u8 reserved[7];
+  u8 bytes[24];
+};
+struct fingerprint_owner {
+  struct object_key key;
+  u64 id;
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 16384);
+  __type(key, struct fingerprint);
+  __type(value, struct fingerprint_owner);
+} fingerprints __weak SEC(".maps");
+
+/* Connections made on this host: address pair seen from the client -> who connected. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 32768);
+  __type(key, struct address_pair);
+  __type(value, u32);
+} connectors __weak SEC(".maps");
+
+#endif

@@ -1,0 +1,128 @@
+/* Processes: keeps `targets` true while processes come and go, and tells the daemon who they are
+ * while they still are.
+ *
+ * Why these hooks: raw tracepoints exist on every kernel from 6.1, with lockdown and without
+ * kprobes, and fire in the process itself. What they cannot see: a process that changes its
+ * command line or cgroup later; the daemon sweeps /proc for those. */
+#include "emit.h"
+
+/* The new program's arguments stand on its stack, just written by the kernel. */
+SEC("raw_tp/sched_process_exec")
+int process_exec(struct bpf_raw_tracepoint_args *ctx) {
+  struct task_struct *task = (void *)ctx->args[0];
+  struct linux_binprm *bprm = (void *)ctx->args[2];
+  u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  u32 state = target_state(tgid);
+  if (!state && take_new) {
+    struct target_value pending = {.state = IT_TARGET_PENDING};
+    if (bpf_map_update_elem(&targets, &tgid, &pending, BPF_ANY))
+      count_loss(IT_LOSS_MAP_FULL, 0);
+    else
+      state = IT_TARGET_PENDING;
+  }
+  struct exec_event *event = RESERVE_CONTROL(struct exec_event, IT_EXEC);
+  if (!event) return 0;
+  event->tgid = tgid;
+  event->ppid = BPF_CORE_READ(task, real_parent, tgid);
+  event->uid = bpf_get_current_uid_gid();
+  event->start_boot_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+  event->cgroup_id = bpf_get_current_cgroup_id();
+  event->state = state;
+  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
+  bpf_get_current_comm(event->comm, sizeof(event->comm));
+  event->filename[0] = 0;
+  bpf_probe_read_kernel_str(event->filename, sizeof(event->filename), BPF_CORE_READ(bprm, filename));
+  unsigned long start = BPF_CORE_READ(task, mm, arg_start);
+  u64 length = BPF_CORE_READ(task, mm, arg_end) - start;
+  at_most(length, IT_ARGS_MAX);
+  if (bpf_probe_read_user(event->args, length, (void *)start)) {
+    count_loss(IT_LOSS_FAULT, length);
+    length = 0;
+  }
+  event->args_length = length;
+  bpf_ringbuf_submit(event, 0);
+  return 0;
+}
+
+/* Children of a target are targets from their first instruction. */
+SEC("raw_tp/sched_process_fork")
+int process_fork(struct bpf_raw_tracepoint_args *ctx) {
+  struct task_struct *parent = (void *)ctx->args[0];
+  struct task_struct *child = (void *)ctx->args[1];
+  u32 parent_tgid = BPF_CORE_READ(parent, tgid);
+  u32 child_tgid = BPF_CORE_READ(child, tgid);
+  if (child_tgid == parent_tgid) return 0;
+  struct target_value *value = bpf_map_lookup_elem(&targets, &parent_tgid);
+  if (!value) return 0;
+  struct target_value copy = *value;
+  if (bpf_map_update_elem(&targets, &child_tgid, &copy, BPF_ANY)) {
+    count_loss(IT_LOSS_MAP_FULL, 0);
+    return 0;
+  }
+  struct fork_event *event = RESERVE_CONTROL(struct fork_event, IT_FORK);
+  if (!event) return 0;
+  event->parent = parent_tgid;
+  event->child = child_tgid;
+  event->start_boot_ns = BPF_CORE_READ(child, start_boottime);
+  bpf_ringbuf_submit(event, 0);
+  return 0;
+}
+
+static __always_inline int tell(u32 tgid, u16 type) {
+  struct process_event *event = RESERVE_CONTROL(struct process_event, type);
+  if (!event) return 0;
+  event->tgid = tgid;
+  event->reserved = 0;
+  bpf_ringbuf_submit(event, 0);
+  return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int process_exit(struct bpf_raw_tracepoint_args *ctx) {
+  struct task_struct *task = (void *)ctx->args[0];
+  if (BPF_CORE_READ(task, signal, live.counter) != 0) return 0;   /* threads remain */
+  u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  if (!target_state(tgid)) return 0;
+  bpf_map_delete_elem(&targets, &tgid);
+  return tell(tgid, IT_EXIT);
+}
+
+/* A new executable mapping may be a TLS library; the daemon must attach before its first use.
+ * enter knows the protection, exit knows that it worked. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 4096);
+  __type(key, u64);
+  __type(value, u8);
+} mapping SEC(".maps");
+
+struct sys_enter_args {
+  u64 common;
+  long nr;
+  unsigned long args[6];
+};
+struct sys_exit_args {
+  u64 common;
+  long nr;
+  long ret;
+};
+
+SEC("tracepoint/syscalls/sys_enter_mmap")
+int mmap_enter(struct sys_enter_args *ctx) {
+  if (!(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0) return 0;
+  u64 id = bpf_get_current_pid_tgid();
+  if (!target_state(id >> 32)) return 0;
+  u8 one = 1;
+  bpf_map_update_elem(&mapping, &id, &one, BPF_ANY);
+  return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_mmap")
+int mmap_exit(struct sys_exit_args *ctx) {
+  u64 id = bpf_get_current_pid_tgid();
+  if (!bpf_map_lookup_elem(&mapping, &id)) return 0;
+  bpf_map_delete_elem(&mapping, &id);
+  return tell(id >> 32, IT_MAPPED);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,284 @@
+/* What kernel programs and daemon say to each other: C for bpf/, C++ (namespace infertrail::abi) for
+ * userspace/capture. Fixed-width fields, explicit padding, no pointers, no bitfields; every size is
+ * asserted. Times are CLOCK_MONOTONIC nanoseconds (bpf_ktime_get_ns) unless named boot: then
+ * CLOCK_BOOTTIME as in /proc/PID/stat field 22.
+ *
+ * Two rings. `data` carries plaintext (data_event); `control` carries everything that says whose it
+ * is (the other structs), so that bulk can never starve identity. Within one ring the order of
+ * records is the order in which they happened; between rings there is no order but the stream ids.
+ */
+#ifndef INFERTRAIL_EVENT_H
+#define INFERTRAIL_EVENT_H
+
+#ifdef __cplusplus
+#include <cstdint>
+namespace infertrail::abi {
+using u8 = std::uint8_t;
+using u16 = std::uint16_t;
+using u32 = std::uint32_t;
+using u64 = std::uint64_t;
+#else
+#include <linux/types.h>
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+#endif
+
+#define IT_ABI_VERSION 1
+
+/* Record types, in event_header.type. */
+#define IT_TLS_DATA 1      /* data ring: plaintext of a TLS object */
+#define IT_FLOW_DATA 2     /* data ring: payload of a plain TCP flow */
+#define IT_ORPHAN_DATA 3   /* data ring: payload that came with the handshake's last ACK: orphan_event first */
+#define IT_EXEC 16         /* control ring from here on */
+#define IT_FORK 17
+#define IT_EXIT 18
+#define IT_MAPPED 19       /* a target mapped a file executable: look for TLS libraries */
+#define IT_LISTEN 20
+#define IT_FLOW_OPEN 21
+#define IT_FLOW_CLOSE 22
+#define IT_FLOW_OWNER 23
+#define IT_TLS_OPEN 24
+#define IT_TLS_CLOSE 25
+#define IT_TLS_SHUTDOWN 26
+#define IT_BIND 27
+#define IT_LOSS 28
+
+/* Which way the bytes went, seen from the monitored process. */
+#define IT_IN 0    /* read / received */
+#define IT_OUT 1   /* written / sent */
+
+#define IT_ROLE_UNKNOWN 0
+#define IT_ROLE_CLIENT 1
+#define IT_ROLE_SERVER 2
+
+/* targets: value states */
+#define IT_TARGET_PENDING 1    /* just executed; the daemon has not decided yet: captured, then kept or dropped */
+#define IT_TARGET_SELECTED 2
+
+/* sock_owner.flags */
+#define IT_SOCK_WATCH 1     /* owner is or was a target when this was set */
+#define IT_SOCK_ACTIVE 2    /* this end connected */
+#define IT_SOCK_EXISTED 4   /* found by the daemon after it was established */
+
+/* flow_open_event.flags / bind_event.flags */
+#define IT_FLOW_TLS 1          /* first payload looks like a TLS record */
+#define IT_FLOW_EXISTED 2      /* older than the capture */
+#define IT_BIND_HELLO 1        /* the handshake's first message was seen: nothing came before */
+
+/* loss_event.reason and index into the losses map */
+#define IT_LOSS_RING_FULL 0     /* data ring had no room */
+#define IT_LOSS_FAULT 1         /* target memory or packet could not be read */
+#define IT_LOSS_CONTROL_FULL 2  /* control ring had no room: identity is late or missing */
+#define IT_LOSS_MAP_FULL 3      /* a bookkeeping map had no room */
+#define IT_LOSS_NESTED 4        /* an SSL call inside another one on the same thread */
+#define IT_LOSS_KINDS 5
+
+#define IT_ARGS_MAX 1024
+#define IT_NAME_MAX 256
+#define IT_SMALL_MAX 64        /* reads up to this many bytes are joined */
+#define IT_SMALL_BUFFER 2048
+#define IT_PART_MAX 65536      /* payload of one data record at most */
+
+struct event_header {
+  u16 type;
+  u16 reserved;
+  u32 size;     /* bytes of the whole record that are meaningful */
+  u64 time_ns;
+};
+
+/* 16-byte address, IPv4 as ::ffff:a.b.c.d; ports in host order. local = the monitored process. */
+struct address_pair {
+  u8 local[16];
+  u8 remote[16];
+  u16 local_port;
+  u16 remote_port;
+  u32 reserved;
+};
+
+struct data_event {
+  struct event_header header;
+  u64 stream;      /* TLS object id, or socket cookie */
+  u64 offset;      /* position of the first byte in this direction's stream */
+  u32 length;      /* payload bytes that follow */
+  u32 tgid;
+  u32 tid;
+  u8 direction;    /* IT_IN, IT_OUT */
+  u8 reserved[3];
+  /* payload */
+};
+
+struct orphan_event {
+  struct data_event data;   /* stream = 0, offset = raw TCP sequence number */
+  struct address_pair addresses;
+  /* payload */
+};
+
+struct exec_event {
+  struct event_header header;
+  u32 tgid;
+  u32 ppid;
+  u32 uid;
+  u32 args_length;
+  u64 start_boot_ns;
+  u64 cgroup_id;
+  u8 state;             /* IT_TARGET_* it has now, 0 = not a target */
+  u8 reserved[7];
+  u8 comm[16];
+  u8 filename[IT_NAME_MAX];
+  u8 args[IT_ARGS_MAX];   /* NUL-separated */
+};
+
+struct fork_event {
+  struct event_header header;
+  u32 parent;
+  u32 child;
+  u64 start_boot_ns;
+};
+
+struct process_event {   /* IT_EXIT, IT_MAPPED */
+  struct event_header header;
+  u32 tgid;
+  u32 reserved;
+};
+
+struct listen_event {
+  struct event_header header;
+  u32 tgid;
+  u16 port;
+  u16 reserved;
+};
+
+struct flow_open_event {
+  struct event_header header;
+  u64 cookie;
+  u64 cgroup_id;
+  struct address_pair addresses;
+  u32 tgid;            /* owner of the socket or of its listener */
+  u32 peer_tgid;       /* process at the other end when it is on this host; 0 = not known */
+  u32 base_in;         /* TCP sequence number of stream offset 0, per direction */
+  u32 base_out;
+  u8 role;             /* IT_ROLE_* of the monitored side */
+  u8 flags;
+  u8 reserved[6];
+};
+
+struct flow_close_event {
+  struct event_header header;
+  u64 cookie;
+  u64 end[2];          /* stream offset after the last byte seen, by direction */
+};
+
+struct flow_owner_event {
+  struct event_header header;
+  u64 cookie;
+  u32 tgid;
+  u32 tid;
+};
+
+struct tls_open_event {
+  struct event_header header;
+  u64 object;
+  u64 ssl;             /* address in the process, for people */
+  u32 tgid;
+  u32 reserved;
+  u64 cgroup_id;
+};
+
+struct tls_close_event {   /* IT_TLS_CLOSE, IT_TLS_SHUTDOWN */
+  struct event_header header;
+  u64 object;
+  u64 end[2];
+};
+
+struct bind_event {
+  struct event_header header;
+  u64 object;
+  u64 cookie;
+  u8 role;
+  u8 flags;
+  u8 reserved[6];
+};
+
+struct loss_event {
+  struct event_header header;
+  u64 stream;
+  u64 from;
+  u64 to;
+  u8 is_tls;
+  u8 direction;
+  u8 reason;
+  u8 reserved[5];
+};
+
+/* --- map keys and values that the daemon reads or writes --- */
+
+struct target_value {
+  u32 state;
+  u32 reserved;
+};
+
+struct object_key {
+  u64 ssl;
+  u32 tgid;
+  u32 reserved;
+};
+
+struct tls_object {
+  u64 id;
+  u64 offset[2];
+  u8 bound;
+  u8 hello;
+  u8 role;
+  u8 reserved[5];
+};
+
+/* Small reads waiting to be joined. The daemon may copy it at any time: `start` is written before
+ * the bytes change and `start_again` with it, so that equal values mean an untorn copy. */
+struct small_reads {
+  u64 start;
+  u64 object;
+  u64 time_ns;
+  u32 length;
+  u32 tgid;
+  u8 bytes[IT_SMALL_BUFFER + IT_SMALL_MAX];
+  u64 start_again;
+};
+
+struct sock_owner {
+  u32 tgid;
+  u32 flags;
+};
+
+struct loss_counter {
+  u64 events;
+  u64 bytes;
+};
+
+#ifdef __cplusplus
+#define IT_ASSERT_SIZE(type, bytes) static_assert(sizeof(type) == (bytes), #type)
+#else
+#define IT_ASSERT_SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), #type)
+#endif
+IT_ASSERT_SIZE(struct event_header, 16);
+IT_ASSERT_SIZE(struct address_pair, 40);
+IT_ASSERT_SIZE(struct data_event, 48);
+IT_ASSERT_SIZE(struct orphan_event, 88);
+IT_ASSERT_SIZE(struct exec_event, 16 + 16 + 16 + 8 + 16 + IT_NAME_MAX + IT_ARGS_MAX);
+IT_ASSERT_SIZE(struct fork_event, 32);
+IT_ASSERT_SIZE(struct process_event, 24);
+IT_ASSERT_SIZE(struct listen_event, 24);
+IT_ASSERT_SIZE(struct flow_open_event, 16 + 16 + 40 + 16 + 8);
+IT_ASSERT_SIZE(struct flow_close_event, 40);
+IT_ASSERT_SIZE(struct flow_owner_event, 32);
+IT_ASSERT_SIZE(struct tls_open_event, 48);
+IT_ASSERT_SIZE(struct tls_close_event, 40);
+IT_ASSERT_SIZE(struct bind_event, 40);
+IT_ASSERT_SIZE(struct loss_event, 48);
+IT_ASSERT_SIZE(struct small_reads, 32 + IT_SMALL_BUFFER + IT_SMALL_MAX + 8);
+
+#ifdef __cplusplus
+}  // namespace infertrail::abi
+#endif
+#endif

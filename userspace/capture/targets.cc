@@ -1,0 +1,303 @@
+#include "capture/targets.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cinttypes>
+#include <cstring>
+
+namespace infertrail {
+namespace {
+
+// Probes stay this long after the last user of a file ended: the next short-lived client finds them.
+constexpr uint64_t kLingerSeconds = 60;
+
+uint64_t steady_seconds() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
+}
+
+}  // namespace
+
+Targets::Targets(Probes& probes, std::string proc) : probes_(probes), proc_(std::move(proc)) {}
+
+Status Targets::add(const std::string& text) {
+  TRY(Selector selector, Selector::parse(text));
+  std::lock_guard lock(mutex_);
+  for (const Selector& existing : selectors_)
+    if (existing.text() == text) return {};
+  if (selector.pid() != 0 && !read_process(selector.pid(), proc_).ok())
+    return Error{Code::kNotFound, "selector \"" + text + "\": no such process"};
+  if (selector.port() != 0) TRY_STATUS(probes_.watch_port(selector.port()));
+  selectors_.push_back(std::move(selector));
+  update_take_new();   // before the sweep: a process that starts in between is held, not missed
+  sweep_processes(true);
+  return {};
+}
+
+Status Targets::remove(const std::string& text) {
+  std::lock_guard lock(mutex_);
+  auto at = std::find_if(selectors_.begin(), selectors_.end(),
+                         [&](const Selector& each) { return each.text() == text; });
+  if (at == selectors_.end())
+    return Error{Code::kNotFound, "no such selector \"" + text + "\"; see `infertrail target list`"};
+  if (at->port() != 0) probes_.unwatch_port(at->port());
+  selectors_.erase(at);
+  update_take_new();
+  std::vector<uint32_t> gone;
+  for (auto& [tgid, info] : targets_)
+    if (info.selector == text || info.selector.starts_with(text + ": ")) gone.push_back(tgid);
+  for (uint32_t tgid : gone) drop(tgid);
+  sweep_processes(true);   // another selector may still choose them
+  return {};
+}
+
+std::vector<std::string> Targets::selectors() const {
+  std::lock_guard lock(mutex_);
+  std::vector<std::string> out;
+  for (const Selector& each : selectors_) out.push_back(each.text());
+  return out;
+}
+
+std::vector<TargetInfo> Targets::list() const {
+  std::lock_guard lock(mutex_);
+  std::vector<TargetInfo> out;
+  for (auto& [tgid, info] : targets_) {
+    out.push_back(info);
+    for (auto& [key, library] : libraries_) {
+      if (!library.users.contains(tgid)) continue;
+      if (library.probes) out.back().libraries.push_back(library.path);
+      if (!library.problem.empty()) out.back().problems.push_back(library.path + ": " + library.problem);
+    }
+  }
+  return out;
+}
+
+std::vector<TargetInfo> Targets::discover() const {
+  auto selector = Selector::parse("auto");
+  std::vector<TargetInfo> out;
+  for (uint32_t pid : list_processes(proc_)) {
+    auto facts = read_process(pid, proc_);
+    if (!facts.ok() || facts.value().exe.empty()) continue;
+    std::string reason = selector.value().match(facts.value(), listening_ports(pid, proc_));
+    if (reason.empty()) continue;
+    out.emplace_back();
+    out.back().facts = facts.value();
+    out.back().selector = reason;
+  }
+  return out;
+}
+
+std::string Targets::why(const ProcessFacts& facts, bool with_ports) const {
+  if (facts.pid == static_cast<uint32_t>(getpid())) return "";
+  std::optional<std::vector<uint16_t>> ports;
+  for (const Selector& selector : selectors_) {
+    if (selector.needs_ports() && with_ports && !ports) ports = listening_ports(facts.pid, proc_);
+    std::string reason = selector.match(facts, ports.value_or(std::vector<uint16_t>{}));
+    if (!reason.empty()) return reason;
+  }
+  return "";
+}
+
+void Targets::update_take_new() {
+  bool by_name = false;
+  for (const Selector& selector : selectors_) by_name |= selector.pid() == 0 && selector.port() == 0;
+  probes_.take_new(by_name);
+}
+
+void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
+  auto [at, fresh] = targets_.try_emplace(facts.pid);
+  at->second.facts = facts;
+  at->second.selector = selector;
+  if (auto status = probes_.select(facts.pid); !status.ok()) {
+    spdlog::error("target={} error=\"{}\"", facts.pid, status.error().message);
+    at->second.problems = {status.error().message};
+    return;
+  }
+  if (fresh) spdlog::info("target={} exe={} selector=\"{}\"", facts.pid, facts.exe, selector);
+  watch_existing_sockets(facts.pid);
+  scan_libraries(facts.pid);
+}
+
+void Targets::drop(uint32_t tgid) {
+  probes_.deselect(tgid);
+  targets_.erase(tgid);
+  pending_.erase(tgid);
+  for (auto& [key, library] : libraries_) {
+    library.users.erase(tgid);
+    if (library.users.empty() && library.unused_since == 0) library.unused_since = steady_seconds();
+  }
+}
+
+void Targets::release_libraries() {
+  const uint64_t now = steady_seconds();
+  std::erase_if(libraries_, [&](const auto& each) {
+    const Library& library = each.second;
+    return library.users.empty() && now - library.unused_since > kLingerSeconds;
+  });
+}
+
+void Targets::on_exec(uint32_t tgid, const ProcessFacts& facts, uint32_t state) {
+  std::lock_guard lock(mutex_);
+  std::string reason = why(facts, false);
+  auto known = targets_.find(tgid);
+  if (reason.empty() && known != targets_.end()) reason = known->second.selector;   // child of a target
+  if (reason.empty()) {
+    if (state != 0) probes_.deselect(tgid);
+    return;
+  }
+  choose(facts, reason);
+}
+
+void Targets::on_fork(uint32_t parent, uint32_t child) {
+  std::lock_guard lock(mutex_);
+  auto at = targets_.find(parent);
+  if (at == targets_.end()) return;   // pending: its exec decides
+  TargetInfo info;
+  info.facts = at->second.facts;
+  info.selector = at->second.selector;
+  if (auto facts = read_process(child, proc_); facts.ok()) info.facts = facts.value();
+  info.facts.pid = child;
+  targets_[child] = std::move(info);
+  for (auto& [key, library] : libraries_)
+    if (library.users.contains(parent)) library.users.insert(child);
+}
+
+void Targets::on_exit(uint32_t tgid) {
+  std::lock_guard lock(mutex_);
+  probes_.forget(tgid);
+  if (targets_.contains(tgid)) drop(tgid);
+}
+
+void Targets::on_mapped(uint32_t tgid) {
+  std::lock_guard lock(mutex_);
+  pending_.insert(tgid);
+}
+
+void Targets::on_listen(uint32_t tgid, uint16_t port) {
+  std::lock_guard lock(mutex_);
+  bool by_port = false;
+  for (const Selector& selector : selectors_)
+    by_port |= selector.needs_ports() && (selector.port() == 0 || selector.port() == port);
+  if (!by_port || targets_.contains(tgid)) return;
+  auto facts = read_process(tgid, proc_);
+  if (!facts.ok()) return;
+  if (std::string reason = why(facts.value(), true); !reason.empty()) choose(facts.value(), reason);
+}
+
+void Targets::attach_pending() {
+  std::lock_guard lock(mutex_);
+  std::set<uint32_t> pending;
+  pending.swap(pending_);
+  for (uint32_t tgid : pending)
+    if (targets_.contains(tgid)) scan_libraries(tgid);
+}
+
+void Targets::scan_libraries(uint32_t tgid) {
+  auto mappings = read_mappings(tgid, proc_);
+  if (!mappings.ok()) return;   // it ended; on_exit cleans up
+  for (const Mapping& mapping : mappings.value())
+    if (mapping.executable && mapping.inode != 0) use_mapping(tgid, mapping);
+}
+
+// The file is opened through map_files: right for deleted files and other mount namespaces. The
+// key comes from the open file, because on overlayfs /proc/PID/maps shows another device.
+void Targets::use_mapping(uint32_t tgid, const Mapping& mapping) {
+  char path[128];
+  std::snprintf(path, sizeof(path), "%s/%u/map_files/%" PRIx64 "-%" PRIx64, proc_.c_str(), tgid,
+                mapping.begin, mapping.end);
+  Fd fd(open(path, O_RDONLY | O_CLOEXEC));
+  struct stat file {};
+  if (!fd.valid() || fstat(fd.get(), &file) != 0) return;
+  auto [at, fresh] = libraries_.try_emplace({file.st_dev, file.st_ino});
+  at->second.users.insert(tgid);
+  at->second.unused_since = 0;
+  if (!fresh) return;
+  at->second.path = mapping.path;
+  auto probes = probes_.attach_library(path, fd.get());
+  if (probes.ok()) {
+    spdlog::info("library={} probes={} first_user={}", mapping.path, probes.value().count(), tgid);
+    at->second.probes = std::move(probes.value());
+  } else if (probes.error().code != Code::kNotFound && probes.error().code != Code::kInvalid) {
+    spdlog::warn("library={} error=\"{}\"", mapping.path, probes.error().message);
+    at->second.problem = probes.error().message;
+  }
+}
+
+// Sockets that a process had before it became a target: listeners, so that what they accept is
+// captured, and connections, whose beginning is then named as missing.
+void Targets::watch_existing_sockets(uint32_t tgid) {
+  Fd process(static_cast<int>(syscall(SYS_pidfd_open, tgid, 0)));
+  if (!process.valid()) return;
+  for (auto& [number, inode] : socket_descriptors(tgid, proc_)) {
+    Fd copy(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), number, 0)));
+    if (!copy.valid()) continue;
+    int type = 0, domain = 0, listening = 0;
+    socklen_t length = sizeof(int);
+    if (getsockopt(copy.get(), SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM) continue;
+    if (getsockopt(copy.get(), SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0 ||
+        (domain != AF_INET && domain != AF_INET6))
+      continue;
+    getsockopt(copy.get(), SOL_SOCKET, SO_ACCEPTCONN, &listening, &length);
+    uint32_t flags = IT_SOCK_WATCH | (listening ? 0u : IT_SOCK_EXISTED);
+    if (auto status = probes_.watch_socket(copy.get(), tgid, flags); !status.ok())
+      spdlog::warn("target={} error=\"{}\"", tgid, status.error().message);
+  }
+}
+
+void Targets::sweep_processes(bool with_ports) {
+  for (uint32_t pid : list_processes(proc_)) {
+    if (targets_.contains(pid)) continue;
+    auto facts = read_process(pid, proc_);
+    if (!facts.ok() || facts.value().exe.empty()) continue;   // ended, or a kernel thread
+    if (std::string reason = why(facts.value(), with_ports); !reason.empty()) choose(facts.value(), reason);
+  }
+}
+
+void Targets::sweep() {
+  std::lock_guard lock(mutex_);
+  sweep_processes(false);   // listen() events tell about ports
+  std::vector<uint32_t> gone;
+  for (auto& [tgid, info] : targets_) {
+    if (kill(static_cast<pid_t>(tgid), 0) != 0 && errno == ESRCH)
+      gone.push_back(tgid);
+    else
+      scan_libraries(tgid);
+  }
+  for (uint32_t tgid : gone) drop(tgid);
+  release_libraries();
+}
+
+bool Targets::is_target(uint32_t tgid) const {
+  std::lock_guard lock(mutex_);
+  return targets_.contains(tgid);
+}
+
+void Targets::note_flow(uint32_t tgid, bool tls) {
+  std::lock_guard lock(mutex_);
+  auto at = targets_.find(tgid);
+  if (at != targets_.end()) (tls ? at->second.tls_flows : at->second.plain_flows)++;
+}
+
+void Targets::note_bound(uint32_t tgid) {
+  std::lock_guard lock(mutex_);
+  auto at = targets_.find(tgid);
+  if (at != targets_.end()) at->second.tls_bound++;
+}
+
+void Targets::note_blind(uint32_t tgid) {
+  std::lock_guard lock(mutex_);
+  auto at = targets_.find(tgid);
+  if (at != targets_.end()) at->second.tls_blind_flows++;
+}
+
+}  // namespace infertrail

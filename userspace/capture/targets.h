@@ -1,0 +1,89 @@
+// Which processes are monitored, now and as they come: keeps the kernel's target map true, attaches
+// the probes of every TLS library that a target maps, and knows each target's coverage.
+//
+// Thread: the capture thread, but for add/remove/list/discover, which any thread may call: the
+// object locks itself. Owner of: the library probes. Borrows Probes, which must outlive it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/procfs.h"
+#include "base/result.h"
+#include "capture/probes.h"
+#include "capture/selector.h"
+
+namespace infertrail {
+
+struct TargetInfo {
+  ProcessFacts facts;
+  std::string selector;                  // why it is a target
+  std::vector<std::string> libraries;    // files whose TLS functions are probed
+  std::vector<std::string> problems;     // TLS libraries that could not be probed, and why
+  uint64_t plain_flows = 0, tls_flows = 0, tls_bound = 0;
+  uint64_t tls_blind_flows = 0;          // sent TLS records for seconds and no plaintext was seen
+};
+
+class Targets {
+ public:
+  explicit Targets(Probes& probes, std::string proc = "/proc");
+
+  Status add(const std::string& selector);
+  Status remove(const std::string& selector);
+  std::vector<std::string> selectors() const;
+  std::vector<TargetInfo> list() const;
+  // Processes that `auto` would choose, whether or not they are targets.
+  std::vector<TargetInfo> discover() const;
+
+  void on_exec(uint32_t tgid, const ProcessFacts& facts, uint32_t state);
+  void on_fork(uint32_t parent, uint32_t child);
+  void on_exit(uint32_t tgid);
+  void on_mapped(uint32_t tgid);
+  void on_listen(uint32_t tgid, uint16_t port);
+  // Finds what events cannot tell: processes that changed, libraries of new mappings. Every few seconds.
+  void sweep();
+  // Looks at the mappings of processes that on_mapped() named. Each round.
+  void attach_pending();
+
+  bool is_target(uint32_t tgid) const;
+  // Coverage counters, by the owner of a flow.
+  void note_flow(uint32_t tgid, bool tls);
+  void note_bound(uint32_t tgid);
+  void note_blind(uint32_t tgid);
+
+ private:
+  struct Library {
+    std::string path;
+    std::optional<LibraryProbes> probes;   // empty: nothing to probe in this file
+    std::string problem;
+    std::set<uint32_t> users;
+    uint64_t unused_since = 0;   // steady seconds; 0 while in use
+  };
+  using InodeKey = std::pair<uint64_t, uint64_t>;   // st_dev, st_ino of the opened file
+
+  std::string why(const ProcessFacts& facts, bool with_ports) const;
+  void choose(const ProcessFacts& facts, const std::string& selector);
+  void drop(uint32_t tgid);
+  void scan_libraries(uint32_t tgid);
+  void use_mapping(uint32_t tgid, const Mapping& mapping);
+  void watch_existing_sockets(uint32_t tgid);
+  void sweep_processes(bool with_ports);
+  void release_libraries();
+  void update_take_new();
+
+  Probes& probes_;
+  const std::string proc_;
+  mutable std::mutex mutex_;
+  std::vector<Selector> selectors_;
+  std::map<uint32_t, TargetInfo> targets_;
+  std::map<InodeKey, Library> libraries_;
+  std::set<uint32_t> pending_;   // mapped something executable, not looked at yet
+};
+
+}  // namespace infertrail

@@ -1,0 +1,221 @@
+#include "control/api.h"
+
+#include <google/protobuf/util/json_util.h>
+#include <sys/utsname.h>
+
+#include <chrono>
+#include <memory>
+
+#include "control/doctor.h"
+#include "trail/reader.h"
+
+namespace infertrail {
+namespace {
+
+using google::protobuf::Message;
+
+// One record per line; original names; defaults written out, so that a reader finds every field.
+std::string to_json(const Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string out;
+  auto status = google::protobuf::util::MessageToJsonString(message, &out, options);
+  IT_CHECK(status.ok());   // strings in our messages are UTF-8 by construction
+  return out;
+}
+
+HttpAnswer refuse(unsigned status, const std::string& why) {
+  ErrorReply reply;
+  reply.set_error(why);
+  return {status, "application/json", to_json(reply), {}};
+}
+
+HttpAnswer refuse(const Error& error) {
+  switch (error.code) {
+    case Code::kInvalid: return refuse(400, error.message);
+    case Code::kNotFound: return refuse(404, error.message);
+    case Code::kPermission: return refuse(403, error.message);
+    case Code::kUnsupported: return refuse(501, error.message);
+    case Code::kExhausted: return refuse(503, error.message);
+    case Code::kCorrupt:
+    case Code::kIo: return refuse(500, error.message);
+  }
+  return refuse(500, error.message);
+}
+
+HttpAnswer reply(const Message& message) { return {200, "application/json", to_json(message), {}}; }
+
+Status parse(const HttpRequest& request, Message* out) {
+  google::protobuf::util::JsonParseOptions options;
+  auto status = google::protobuf::util::JsonStringToMessage(std::string(request.body), out, options);
+  if (!status.ok()) return Error{Code::kInvalid, "the request is not as control.proto says: " + status.ToString()};
+  return {};
+}
+
+void fill(const TargetInfo& info, TargetProcess* out) {
+  Process* process = out->mutable_process();
+  process->set_pid(info.facts.pid);
+  process->set_ppid(info.facts.ppid);
+  process->set_exe(info.facts.exe);
+  process->set_comm(info.facts.comm);
+  process->set_uid(info.facts.uid);
+  process->set_user(user_name(info.facts.uid));
+  process->set_cgroup(info.facts.cgroup);
+  process->set_container_id(container_id_of(info.facts.cgroup));
+  out->set_selector(info.selector);
+  out->set_coverage(coverage(info));
+  for (const std::string& library : info.libraries) out->add_libraries(library);
+}
+
+TargetList targets(const Targets& targets) {
+  TargetList list;
+  for (const std::string& selector : targets.selectors()) list.add_selectors(selector);
+  for (const TargetInfo& info : targets.list()) fill(info, list.add_processes());
+  return list;
+}
+
+HttpAnswer status(const ApiSources& sources) {
+  StatusReply out;
+  const trail::TrailStats stats = sources.writer.stats();
+  out.set_trail(sources.trail_dir);
+  out.set_origin(stats.origin);
+  out.set_size(stats.size);
+  out.set_published(stats.published);
+  out.set_root(stats.root_base64);
+  TargetList list = targets(sources.targets);
+  out.mutable_selectors()->Swap(list.mutable_selectors());
+  out.mutable_processes()->Swap(list.mutable_processes());
+  const auto losses = sources.probes.losses();
+  for (size_t kind = 0; kind < losses.size(); kind++) {
+    if (losses[kind].events == 0) continue;
+    Loss* loss = out.add_losses();
+    loss->set_kind(Probes::loss_name(kind));
+    loss->set_events(losses[kind].events);
+    loss->set_bytes(losses[kind].bytes);
+  }
+  sources.fill_status(&out);
+  return reply(out);
+}
+
+HttpAnswer change(const ApiSources& sources, const HttpRequest& request) {
+  TargetChange wanted;
+  if (auto status = parse(request, &wanted); !status.ok()) return refuse(status.error());
+  if (wanted.add().empty() == wanted.remove().empty())
+    return refuse(400, "give either add or remove");
+  const bool adding = !wanted.add().empty();
+  const std::string selector = adding ? wanted.add() : wanted.remove();
+  Status done = adding ? sources.targets.add(selector) : sources.targets.remove(selector);
+  if (!done.ok()) return refuse(done.error());
+  sources.on_change(adding ? "target add" : "target remove", selector, request.peer_uid);
+  return reply(targets(sources.targets));
+}
+
+// A running query: the matches of a first look, then, with follow, what is sequenced later.
+class LogStream {
+ public:
+  LogStream(const ApiSources& sources, LogQuery query, std::unique_ptr<trail::Reader> reader)
+      : sources_(sources), query_(std::move(query)), reader_(std::move(reader)) {}
+
+  // The next piece: whole lines. "" ends the answer.
+  std::string next() {
+    while (!failed_ && !sources_.stopping()) {
+      std::string lines = look();
+      if (!lines.empty() || !query_.follow()) return std::exchange(done_, !query_.follow()) ? "" : lines;
+      sources_.writer.wait_sequenced(seen_, std::chrono::milliseconds(200));
+      // A blank line: libmicrohttpd learns that nobody reads any more only by writing.
+      if (++idle_ % 10 == 0) return "\n";
+    }
+    return "";
+  }
+
+ private:
+  std::string look() {
+    if (done_) return "";
+    const uint64_t size = sources_.writer.wait_sequenced(0, std::chrono::milliseconds(0));
+    if (started_ && size == seen_) return "";
+    std::string lines;
+    if (started_) {
+      query_.set_after_set(true);
+      query_.set_after_index(seen_ - 1);
+      query_.set_limit(UINT32_MAX);
+    }
+    auto status = reader_->query(query_, [&](Record record) -> Status {
+      lines += to_json(record) + "\n";
+      return {};
+    });
+    if (!status.ok()) {
+      failed_ = true;
+      return to_json(error_line(status.error())) + "\n";
+    }
+    started_ = size > 0;
+    seen_ = size;
+    return lines;
+  }
+  static ErrorReply error_line(const Error& error) {
+    ErrorReply out;
+    out.set_error(error.message);
+    return out;
+  }
+
+  const ApiSources& sources_;
+  LogQuery query_;
+  std::unique_ptr<trail::Reader> reader_;
+  bool started_ = false, failed_ = false, done_ = false;
+  uint64_t seen_ = 0;
+  unsigned idle_ = 0;
+};
+
+HttpAnswer log(const ApiSources& sources, const HttpRequest& request) {
+  LogQuery query;
+  if (auto status = parse(request, &query); !status.ok()) return refuse(status.error());
+  auto reader = trail::Reader::open(sources.trail_dir);
+  if (!reader.ok()) return refuse(reader.error());
+  auto stream = std::make_shared<LogStream>(sources, std::move(query), std::move(reader.value()));
+  return {200, "application/x-ndjson", "", [stream] { return stream->next(); }};
+}
+
+HttpAnswer discover(const ApiSources& sources) {
+  ProcessList list;
+  for (const TargetInfo& info : sources.targets.discover()) fill(info, list.add_processes());
+  return reply(list);
+}
+
+}  // namespace
+
+std::string coverage(const TargetInfo& info) {
+  std::string libraries;
+  for (const std::string& library : info.libraries) {
+    std::string name = library.substr(library.rfind('/') + 1);
+    if (name.starts_with("libcrypto")) continue;
+    libraries += (libraries.empty() ? "" : ",") + name;
+  }
+  std::string out;
+  auto add = [&](const std::string& part) { out += (out.empty() ? "" : " + ") + part; };
+  if (info.tls_blind_flows > 0) add("TLS NOT VISIBLE (" + std::to_string(info.tls_blind_flows) + " connections)");
+  if (info.plain_flows > 0) add("plain");
+  if (info.tls_bound > 0) add("tls:" + libraries);
+  if (out.empty()) out = libraries.empty() ? "no traffic" : "no traffic (ready for tls:" + libraries + ")";
+  for (const std::string& problem : info.problems) out += "; " + problem;
+  return out;
+}
+
+std::vector<HttpRoute> api_routes(ApiSources from) {
+  auto sources = std::make_shared<ApiSources>(std::move(from));
+  return {
+      {"GET", "/v1/status", [=](const HttpRequest&) { return status(*sources); }},
+      {"GET", "/v1/targets", [=](const HttpRequest&) { return reply(targets(sources->targets)); }},
+      {"POST", "/v1/targets", [=](const HttpRequest& request) { return change(*sources, request); }},
+      {"GET", "/v1/discover", [=](const HttpRequest&) { return discover(*sources); }},
+      {"POST", "/v1/log", [=](const HttpRequest& request) { return log(*sources, request); }},
+      {"GET", "/v1/doctor",
+       [=](const HttpRequest&) {
+         DoctorReply out;
+         fill_doctor(sources->probes, sources->targets, &out);
+         for (const TargetInfo& info : sources->targets.list()) fill(info, out.add_processes());
+         return reply(out);
+       }},
+  };
+}
+
+}  // namespace infertrail

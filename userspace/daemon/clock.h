@@ -1,0 +1,12 @@
+// Clocks of kernel and daemon. Thread-safe.
+#pragma once
+
+#include <cstdint>
+
+namespace infertrail {
+
+uint64_t unix_now_ns();
+// A kernel timestamp (CLOCK_MONOTONIC nanoseconds) as UNIX nanoseconds.
+uint64_t unix_time_ns(uint64_t monotonic_ns);
+
+}  // namespace infertrail

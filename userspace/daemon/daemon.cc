@@ -1,0 +1,225 @@
+#include "daemon/daemon.h"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "base/bytes.h"
+#include "base/file.h"
+#include "control/api.h"
+#include "daemon/clock.h"
+#include "daemon/version.h"
+
+namespace infertrail {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::chrono::milliseconds milliseconds(const google::protobuf::Duration& duration) {
+  return std::chrono::seconds(duration.seconds()) + std::chrono::milliseconds(duration.nanos() / 1000000);
+}
+
+std::string boot_id() {
+  auto text = read_file("/proc/sys/kernel/random/boot_id");
+  return text.ok() ? std::string(trim(text.value())) : "";
+}
+
+std::string kernel_release() {
+  utsname name{};
+  return uname(&name) == 0 ? name.release : "";
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> Daemon::start(const Config& config) {
+  std::unique_ptr<Daemon> daemon(new Daemon(config));
+  daemon->started_ns_ = unix_now_ns();
+  TRY_STATUS(daemon->open_trail());
+  TRY_STATUS(daemon->open_capture());
+  TRY_STATUS(daemon->open_control());
+  return daemon;
+}
+
+Status Daemon::open_trail() {
+  trail::TrailOptions options;
+  options.dir = config_.trail();
+  options.origin = config_.trail_options().origin();
+  options.key_file = config_.trail_options().key_file();
+  options.boot_id = boot_id();
+  options.segment_bytes = config_.trail_options().segment_bytes();
+  options.checkpoint_interval = milliseconds(config_.trail_options().checkpoint_interval());
+  TRY(trail_, trail::TrailWriter::open(options));
+  TRY(Credentials credentials, Credentials::open(config_.trail() + "/keys/credential.key"));
+  credentials_ = std::make_unique<Credentials>(std::move(credentials));
+  TRY(own_, make_pipeline());
+  return {};
+}
+
+Result<std::unique_ptr<Pipeline>> Daemon::make_pipeline() {
+  const auto& names = config_.masking().detectors();
+  TRY(Masker masker, Masker::make({names.begin(), names.end()}));
+  return std::make_unique<Pipeline>(std::move(masker), *credentials_, *trail_, counts_,
+                                    config_.plaintext_digests());
+}
+
+Status Daemon::open_capture() {
+  const Capture& capture = config_.capture();
+  ProbeOptions probe_options;
+  probe_options.data_ring_bytes = capture.data_ring_bytes();
+  probe_options.control_ring_bytes = capture.control_ring_bytes();
+  TRY(probes_, Probes::open(probe_options));
+  targets_ = std::make_unique<Targets>(*probes_);
+
+  WorkerOptions options;
+  options.session.conversation.max_body_bytes = capture.max_body_bytes();
+  options.session.conversation.digests = config_.plaintext_digests();
+  options.max_memory_bytes = capture.max_memory_bytes() / capture.workers();
+  options.idle_ns = static_cast<uint64_t>(milliseconds(capture.idle_timeout()).count()) * 1'000'000;
+  std::vector<Worker*> workers;
+  for (uint32_t i = 0; i < capture.workers(); i++) {
+    TRY(auto pipeline, make_pipeline());
+    workers_.push_back(std::make_unique<Worker>(options, std::move(pipeline)));
+    workers.push_back(workers_.back().get());
+  }
+  intake_ = std::make_unique<Intake>(*probes_, *targets_, resolver_, workers);
+  TRY(events_, Events::open(*probes_, *intake_));
+
+  std::map<std::string, std::string> facts = {{"kernel", kernel_release()}, {"boot_id", boot_id()},
+                                              {"version", kVersion}};
+  for (const ProbeFeature& feature : probes_->features())
+    facts["probe " + feature.name] = feature.ok ? feature.detail : "missing: " + feature.detail;
+  for (const std::string& selector : config_.targets()) facts["target " + selector] = "selected";
+  note("capture.start", "capture starts", facts);
+  probes_->arm();   // the targets are attached one by one from here on; nothing was selected before
+  capture_ = std::thread([this] { capture_loop(); });
+  for (const std::string& selector : config_.targets()) TRY_STATUS(targets_->add(selector));
+  return {};
+}
+
+Status Daemon::open_control() {
+  ApiSources sources{*probes_,
+                     *targets_,
+                     *trail_,
+                     config_.trail(),
+                     [this](StatusReply* out) { fill_status(out); },
+                     [this](const std::string& what, const std::string& selector, uid_t by) {
+                       note("target", what, {{"selector", selector}, {"by_uid", std::to_string(by)}});
+                     },
+                     [this] { return stopping_.load(); }};
+  TRY(control_, ControlServer::open(config_.socket(), api_routes(std::move(sources))));
+  return {};
+}
+
+void Daemon::capture_loop() {
+  auto next_tick = std::chrono::steady_clock::now();
+  auto next_sweep = next_tick;
+  while (!stopping_) {
+    if (auto status = events_->round(10); !status.ok()) {
+      spdlog::error("capture=failed error=\"{}\"", status.error().message);
+      capture_failed_ = true;
+      return;
+    }
+    intake_->flush();
+    event_count_ = events_->counts().events;
+    event_bytes_ = events_->counts().bytes;
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= next_tick) {
+      intake_->tick();
+      next_tick = now + 100ms;
+    }
+    if (now >= next_sweep) {
+      targets_->sweep();
+      next_sweep = now + 5s;
+    }
+  }
+}
+
+// Losses that no stream can name (identity, maps) become records of their own.
+void Daemon::watch_losses() {
+  const auto now = probes_->losses();
+  for (size_t kind = 0; kind < now.size(); kind++) {
+    const uint64_t events = now[kind].events - reported_[kind].events;
+    const uint64_t bytes = now[kind].bytes - reported_[kind].bytes;
+    if (events == 0) continue;
+    spdlog::warn("lost={} events={} bytes={}", Probes::loss_name(kind), events, bytes);
+    note("gap", std::string("lost: ") + Probes::loss_name(kind),
+         {{"reason", Probes::loss_name(kind)},
+          {"events", std::to_string(events)},
+          {"bytes", std::to_string(bytes)}});
+  }
+  reported_ = now;
+}
+
+Status Daemon::run(int stop_fd) {
+  pollfd watched{stop_fd, POLLIN, 0};
+  while (!capture_failed_) {
+    if (poll(&watched, 1, 1000) > 0) return {};
+    watch_losses();
+  }
+  return Error{Code::kIo, "the capture thread failed; the log says why"};
+}
+
+Status Daemon::stop() {
+  if (!trail_) return {};
+  stopping_ = true;
+  if (control_) control_->stop();
+  if (capture_.joinable()) capture_.join();
+  if (probes_ && events_) {
+    probes_->disarm();
+    if (auto status = events_->round(0); !status.ok())
+      spdlog::error("capture=failed error=\"{}\"", status.error().message);
+    intake_->tick();
+    intake_->flush();
+    watch_losses();
+  }
+  workers_.clear();   // each records what is open
+  events_.reset();
+  intake_.reset();
+  targets_.reset();
+  probes_.reset();    // nothing of ours is attached from here on
+  if (own_) note("capture.stop", "capture stops", {{"events", std::to_string(event_count_)}});
+  own_.reset();
+  Status closed = trail_->close();
+  trail_.reset();
+  return closed;
+}
+
+Daemon::~Daemon() {
+  if (auto status = stop(); !status.ok()) spdlog::error("stop error=\"{}\"", status.error().message);
+}
+
+void Daemon::note(const std::string& kind, const std::string& what,
+                  const std::map<std::string, std::string>& facts) {
+  Record record;
+  const uint64_t now = unix_now_ns();
+  record.set_kind(kind);
+  record.set_complete(true);
+  record.mutable_time()->set_seconds(static_cast<int64_t>(now / 1'000'000'000));
+  record.mutable_time()->set_nanos(static_cast<int32_t>(now % 1'000'000'000));
+  record.mutable_event()->set_what(what);
+  for (auto& [name, value] : facts) (*record.mutable_event()->mutable_facts())[name] = value;
+  std::lock_guard lock(own_mutex_);
+  own_->record(std::move(record));
+}
+
+void Daemon::fill_status(StatusReply* out) const {
+  out->set_version(kVersion);
+  out->set_pid(static_cast<uint32_t>(getpid()));
+  out->mutable_started()->set_seconds(static_cast<int64_t>(started_ns_ / 1'000'000'000));
+  out->set_events(event_count_);
+  out->set_bytes(event_bytes_);
+  out->set_exchanges(counts_.exchanges);
+  out->set_undecoded(counts_.undecoded);
+  uint64_t sessions = 0, memory = 0;
+  for (auto& worker : workers_) {
+    sessions += worker->counts().sessions;
+    memory += worker->counts().memory_bytes;
+  }
+  out->set_open_connections(sessions);
+  out->set_memory_bytes(memory);
+}
+
+}  // namespace infertrail

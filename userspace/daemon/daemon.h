@@ -1,0 +1,66 @@
+// The running daemon: owns every part in start order; destruction is shutdown in reverse.
+// Thread: main; start() and run() once each.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "capture/events.h"
+#include "capture/probes.h"
+#include "capture/targets.h"
+#include "control/server.h"
+#include "daemon/intake.h"
+#include "daemon/pipeline.h"
+#include "daemon/worker.h"
+#include "identity/credential.h"
+#include "identity/resolver.h"
+#include "infertrail/policy.pb.h"
+#include "trail/writer.h"
+
+namespace infertrail {
+
+class Daemon {
+ public:
+  static Result<std::unique_ptr<Daemon>> start(const Config& config);
+  ~Daemon();
+
+  // Until `stop_fd` becomes readable (a signalfd), or a part fails.
+  Status run(int stop_fd);
+  // Detaches, records what is open, publishes. The error says what could not be written.
+  Status stop();
+
+ private:
+  explicit Daemon(const Config& config) : config_(config) {}
+  Status open_trail();
+  Status open_capture();
+  Status open_control();
+  Result<std::unique_ptr<Pipeline>> make_pipeline();
+  void capture_loop();
+  void watch_losses();
+  void fill_status(StatusReply* out) const;
+  void note(const std::string& kind, const std::string& what,
+            const std::map<std::string, std::string>& facts);
+
+  const Config config_;
+  uint64_t started_ns_ = 0;
+  std::unique_ptr<trail::TrailWriter> trail_;
+  std::unique_ptr<Credentials> credentials_;
+  PipelineCounts counts_;
+  std::mutex own_mutex_;                    // of own_: main and control threads use it
+  std::unique_ptr<Pipeline> own_;           // records that are not traffic
+  Resolver resolver_;
+  std::unique_ptr<Probes> probes_;
+  std::unique_ptr<Targets> targets_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<Intake> intake_;
+  std::unique_ptr<Events> events_;
+  std::unique_ptr<ControlServer> control_;
+  std::atomic<bool> stopping_{false}, capture_failed_{false};
+  std::atomic<uint64_t> event_count_{0}, event_bytes_{0};
+  std::array<LossCount, IT_LOSS_KINDS> reported_{};
+  std::thread capture_;
+};
+
+}  // namespace infertrail

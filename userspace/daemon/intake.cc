@@ -1,0 +1,265 @@
+#include "daemon/intake.h"
+
+#include <arpa/inet.h>
+#include <spdlog/spdlog.h>
+
+#include <cstring>
+
+#include "daemon/clock.h"
+
+namespace infertrail {
+namespace {
+
+constexpr uint64_t kDarkAfterNs = 3'000'000'000;
+constexpr uint64_t kOrphanNs = 5'000'000'000;
+constexpr size_t kBatch = 256;
+
+std::string endpoint(const uint8_t* address, uint16_t port) {
+  char text[INET6_ADDRSTRLEN] = "";
+  constexpr uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  if (std::memcmp(address, kMapped, sizeof(kMapped)) == 0) {
+    inet_ntop(AF_INET, address + 12, text, sizeof(text));
+    return std::string(text) + ":" + std::to_string(port);
+  }
+  inet_ntop(AF_INET6, address, text, sizeof(text));
+  return "[" + std::string(text) + "]:" + std::to_string(port);
+}
+
+std::string c_string(const uint8_t* bytes, size_t size) {
+  const char* text = reinterpret_cast<const char*>(bytes);
+  return std::string(text, strnlen(text, size));
+}
+
+GapReason gap_reason(uint8_t loss) {
+  return loss == IT_LOSS_FAULT ? GapReason::kFault : GapReason::kRingFull;
+}
+
+StreamMessage message(StreamMessage::Kind kind, StreamId stream, uint64_t monotonic_ns) {
+  StreamMessage out;
+  out.kind = kind;
+  out.stream = stream;
+  out.time_ns = unix_time_ns(monotonic_ns);
+  return out;
+}
+
+}  // namespace
+
+void Intake::send(StreamMessage out) {
+  const size_t worker = out.stream.id % workers_.size();
+  auto& batch = batches_[worker];
+  batch.push_back(std::move(out));
+  if (batch.size() < kBatch) return;
+  workers_[worker]->push(std::move(batch));
+  batch.clear();
+}
+
+void Intake::flush() {
+  for (auto& [worker, batch] : batches_) {
+    if (batch.empty()) continue;
+    workers_[worker]->push(std::move(batch));
+    batch.clear();
+  }
+  targets_.attach_pending();
+}
+
+void Intake::tick() {
+  for (const abi::small_reads& reads : probes_.waiting_reads()) {
+    if (!objects_.contains(reads.object)) continue;
+    StreamMessage out = message(StreamMessage::Kind::kData, {reads.object, true}, reads.time_ns);
+    out.offset = reads.start;
+    out.bytes.assign(reinterpret_cast<const char*>(reads.bytes), reads.length);
+    send(std::move(out));
+  }
+  const uint64_t now = unix_now_ns();
+  for (auto& [cookie, flow] : flows_) {
+    if (!flow.tls || flow.bound || flow.reported_dark || now - flow.opened_ns < kDarkAfterNs) continue;
+    flow.reported_dark = true;
+    targets_.note_blind(flow.tgid);
+    spdlog::warn("flow={} client={} server={} pid={} state=\"TLS NOT VISIBLE\"", cookie,
+                 flow.facts.flow.client(), flow.facts.flow.server(), flow.tgid);
+  }
+  while (!orphans_.empty() && now - orphans_.front().time_ns > kOrphanNs) {
+    spdlog::warn("orphan_bytes={} state=lost reason=\"its connection never appeared\"",
+                 orphans_.front().bytes.size());
+    orphans_.pop_front();
+  }
+}
+
+void Intake::on_exec(const abi::exec_event& event) {
+  ProcessFacts facts;
+  facts.pid = event.tgid;
+  facts.ppid = event.ppid;
+  facts.uid = event.uid;
+  facts.start_boot_ns = event.start_boot_ns;
+  facts.comm = c_string(event.comm, sizeof(event.comm));
+  facts.exe = c_string(event.filename, sizeof(event.filename));
+  const char* args = reinterpret_cast<const char*>(event.args);
+  for (uint32_t at = 0; at < event.args_length && at < IT_ARGS_MAX;) {
+    facts.args.emplace_back(args + at, strnlen(args + at, event.args_length - at));
+    at += static_cast<uint32_t>(facts.args.back().size()) + 1;
+  }
+  targets_.on_exec(event.tgid, resolver_.note_exec(std::move(facts)), event.state);
+}
+
+void Intake::on_fork(const abi::fork_event& event) { targets_.on_fork(event.parent, event.child); }
+void Intake::on_mapped(const abi::process_event& event) { targets_.on_mapped(event.tgid); }
+void Intake::on_listen(const abi::listen_event& event) { targets_.on_listen(event.tgid, event.port); }
+
+void Intake::on_exit(const abi::process_event& event) {
+  std::vector<uint64_t> ended;
+  for (auto& [object, tgid] : objects_)
+    if (tgid == event.tgid) ended.push_back(object);
+  for (uint64_t object : ended) end_object(object, nullptr, event.header.time_ns);
+  targets_.on_exit(event.tgid);
+}
+
+Process Intake::peer_of(const abi::flow_open_event& event) {
+  uint32_t pid = event.peer_tgid;
+  // This end connected: the other is who listens there, when the address is this host's own.
+  const bool same_host = std::memcmp(event.addresses.local, event.addresses.remote, 16) == 0;
+  if (pid == 0 && event.role == IT_ROLE_CLIENT && same_host)
+    pid = resolver_.listener(event.tgid, event.addresses.remote_port).value_or(0);
+  return pid == 0 ? Process() : resolver_.process(pid);
+}
+
+void Intake::on_flow_open(const abi::flow_open_event& event) {
+  if (!targets_.is_target(event.tgid)) return;   // was pending, and was not chosen
+  OpenFlow open;
+  open.tgid = event.tgid;
+  open.opened_ns = unix_time_ns(event.header.time_ns);
+  open.tls = event.flags & IT_FLOW_TLS;
+  StreamFacts& facts = open.facts;
+  const bool server = event.role == IT_ROLE_SERVER;
+  const std::string local = endpoint(event.addresses.local, event.addresses.local_port);
+  const std::string remote = endpoint(event.addresses.remote, event.addresses.remote_port);
+  facts.flow.set_client(server ? remote : local);
+  facts.flow.set_server(server ? local : remote);
+  facts.flow.set_tls(open.tls);
+  facts.flow.set_bind(open.tls ? "fp_egress" : "cgroup_skb");
+  facts.flow.set_cookie(event.cookie);
+  facts.flow.set_direction(server ? "served" : "called");
+  facts.role = event.role;
+  facts.pre_attach = event.flags & IT_FLOW_EXISTED;
+  facts.flow.set_pre_attach(facts.pre_attach);
+  facts.process = resolver_.process(event.tgid);
+  facts.peer = peer_of(event);
+  targets_.note_flow(event.tgid, open.tls);
+  if (!open.tls) {
+    StreamMessage out = message(StreamMessage::Kind::kOpen, {event.cookie, false}, event.header.time_ns);
+    out.facts = std::make_unique<StreamFacts>(facts);
+    send(std::move(out));
+  }
+  const bool plain = !open.tls;
+  flows_[event.cookie] = std::move(open);
+  if (plain) adopt_orphans(event);
+}
+
+void Intake::adopt_orphans(const abi::flow_open_event& event) {
+  for (auto at = orphans_.begin(); at != orphans_.end();) {
+    if (std::memcmp(&at->addresses, &event.addresses, sizeof(event.addresses)) != 0) {
+      ++at;
+      continue;
+    }
+    StreamMessage out = message(StreamMessage::Kind::kData, {event.cookie, false}, event.header.time_ns);
+    out.time_ns = at->time_ns;
+    out.offset = at->sequence - event.base_in;
+    out.bytes = std::move(at->bytes);
+    send(std::move(out));
+    at = orphans_.erase(at);
+  }
+}
+
+void Intake::on_flow_close(const abi::flow_close_event& event) {
+  auto at = flows_.find(event.cookie);
+  if (at == flows_.end()) return;
+  if (!at->second.tls) {
+    StreamMessage out = message(StreamMessage::Kind::kClose, {event.cookie, false}, event.header.time_ns);
+    out.end[IT_IN] = event.end[IT_IN];
+    out.end[IT_OUT] = event.end[IT_OUT];
+    out.ends_known = true;
+    send(std::move(out));
+  }
+  flows_.erase(at);
+}
+
+void Intake::on_flow_owner(const abi::flow_owner_event& event) {
+  auto at = flows_.find(event.cookie);
+  if (at == flows_.end() || at->second.tgid == event.tgid) return;
+  at->second.tgid = event.tgid;
+  at->second.facts.process = resolver_.process(event.tgid);
+  StreamMessage out = message(StreamMessage::Kind::kOwner, {event.cookie, false}, event.header.time_ns);
+  out.facts = std::make_unique<StreamFacts>(at->second.facts);
+  if (!at->second.tls) send(std::move(out));
+}
+
+void Intake::on_tls_open(const abi::tls_open_event& event) {
+  if (!targets_.is_target(event.tgid)) return;
+  objects_[event.object] = event.tgid;
+  StreamMessage out = message(StreamMessage::Kind::kOpen, {event.object, true}, event.header.time_ns);
+  out.facts = std::make_unique<StreamFacts>();
+  out.facts->flow.set_tls(true);
+  out.facts->flow.set_bind("unresolved");
+  out.facts->process = resolver_.process(event.tgid);
+  send(std::move(out));
+}
+
+void Intake::on_bind(const abi::bind_event& event) {
+  auto object = objects_.find(event.object);
+  auto flow = flows_.find(event.cookie);
+  if (object == objects_.end()) return;
+  targets_.note_bound(object->second);
+  StreamMessage out = message(StreamMessage::Kind::kBind, {event.object, true}, event.header.time_ns);
+  out.facts = std::make_unique<StreamFacts>();
+  if (flow != flows_.end()) {
+    flow->second.bound = true;
+    *out.facts = flow->second.facts;
+  }
+  if (event.role != IT_ROLE_UNKNOWN) out.facts->role = event.role;
+  out.facts->pre_attach = !(event.flags & IT_BIND_HELLO);
+  out.facts->flow.set_pre_attach(out.facts->pre_attach);
+  send(std::move(out));
+}
+
+void Intake::end_object(uint64_t object, const uint64_t* ends, uint64_t time_ns) {
+  StreamMessage out = message(StreamMessage::Kind::kClose, {object, true}, time_ns);
+  if (ends) {
+    out.end[IT_IN] = ends[IT_IN];
+    out.end[IT_OUT] = ends[IT_OUT];
+    out.ends_known = true;
+  }
+  send(std::move(out));
+  objects_.erase(object);
+}
+
+void Intake::on_tls_close(const abi::tls_close_event& event) {
+  if (objects_.contains(event.object)) end_object(event.object, event.end, event.header.time_ns);
+}
+
+// The object may still read or write; SSL_free is its end. Nothing to do but to know that a
+// connection without SSL_free (a process that exits) ends with its process.
+void Intake::on_tls_shutdown(const abi::tls_close_event&) {}
+
+void Intake::on_loss(const abi::loss_event& event) {
+  StreamMessage out = message(StreamMessage::Kind::kLoss, {event.stream, event.is_tls != 0}, event.header.time_ns);
+  out.side = event.direction & 1;
+  out.offset = event.from;
+  out.end[0] = event.to;
+  out.reason = gap_reason(event.reason);
+  send(std::move(out));
+}
+
+void Intake::on_data(const abi::data_event& event, std::string_view payload) {
+  StreamMessage out = message(StreamMessage::Kind::kData,
+                              {event.stream, event.header.type == IT_TLS_DATA}, event.header.time_ns);
+  out.side = event.direction;
+  out.offset = event.offset;
+  out.bytes.assign(payload);
+  send(std::move(out));
+}
+
+void Intake::on_orphan(const abi::orphan_event& event, std::string_view payload) {
+  orphans_.push_back({event.addresses, static_cast<uint32_t>(event.data.offset),
+                      unix_time_ns(event.data.header.time_ns), std::string(payload)});
+}
+
+}  // namespace infertrail

@@ -1,0 +1,79 @@
+// Turns kernel events into what the workers need: whose stream, and its bytes. Keeps the flows that
+// are open, joins TLS objects to them by the kernel's BIND, and watches for TLS that stays dark.
+//
+// Thread: the capture thread. Borrows everything; the workers' queues block when full, and the
+// pressure ends in the kernel ring, where loss is counted.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "capture/events.h"
+#include "capture/targets.h"
+#include "daemon/message.h"
+#include "daemon/worker.h"
+#include "identity/resolver.h"
+
+namespace infertrail {
+
+class Intake : public CaptureHandler {
+ public:
+  Intake(Probes& probes, Targets& targets, Resolver& resolver, std::vector<Worker*> workers)
+      : probes_(probes), targets_(targets), resolver_(resolver), workers_(std::move(workers)) {}
+
+  // After each round of Events: sends what was collected, looks at new mappings.
+  void flush();
+  // Every 100 ms: reads that wait in the kernel to be joined; dark flows; old orphans.
+  void tick();
+
+  void on_exec(const abi::exec_event& event) override;
+  void on_fork(const abi::fork_event& event) override;
+  void on_exit(const abi::process_event& event) override;
+  void on_mapped(const abi::process_event& event) override;
+  void on_listen(const abi::listen_event& event) override;
+  void on_flow_open(const abi::flow_open_event& event) override;
+  void on_flow_close(const abi::flow_close_event& event) override;
+  void on_flow_owner(const abi::flow_owner_event& event) override;
+  void on_tls_open(const abi::tls_open_event& event) override;
+  void on_tls_close(const abi::tls_close_event& event) override;
+  void on_tls_shutdown(const abi::tls_close_event& event) override;
+  void on_bind(const abi::bind_event& event) override;
+  void on_loss(const abi::loss_event& event) override;
+  void on_data(const abi::data_event& event, std::string_view payload) override;
+  void on_orphan(const abi::orphan_event& event, std::string_view payload) override;
+
+ private:
+  struct OpenFlow {
+    StreamFacts facts;
+    uint32_t tgid = 0;
+    uint64_t opened_ns = 0;   // UNIX
+    bool tls = false, bound = false, reported_dark = false;
+  };
+  struct Orphan {
+    abi::address_pair addresses;
+    uint32_t sequence;
+    uint64_t time_ns;
+    std::string bytes;
+  };
+
+  void send(StreamMessage message);
+  void adopt_orphans(const abi::flow_open_event& event);
+  Process peer_of(const abi::flow_open_event& event);
+  void end_object(uint64_t object, const uint64_t* ends, uint64_t time_ns);
+
+  Probes& probes_;
+  Targets& targets_;
+  Resolver& resolver_;
+  std::vector<Worker*> workers_;
+  std::map<size_t, std::vector<StreamMessage>> batches_;
+  std::unordered_map<uint64_t, OpenFlow> flows_;             // by cookie
+  std::unordered_map<uint64_t, uint32_t> objects_;           // open TLS object -> tgid
+  std::deque<Orphan> orphans_;
+};
+
+}  // namespace infertrail

@@ -1,0 +1,58 @@
+// infertraild: wiring and shutdown only; daemon.h is what runs.
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+
+#include <cstdio>
+
+#include "daemon/daemon.h"
+#include "daemon/options.h"
+#include "daemon/version.h"
+
+using namespace infertrail;
+
+namespace {
+
+constexpr int kFailed = 1, kUsage = 2;
+
+int complain(const Error& error, int code) {
+  std::fprintf(stderr, "infertraild: %s\n", error.message.c_str());
+  return code;
+}
+
+// spdlog throws when a sink cannot be made; stderr always can.
+void set_up_log(const std::string& level) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("infertraild"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %v");
+  spdlog::set_level(spdlog::level::from_str(level));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  auto options = parse_options(argc, argv);
+  if (!options.ok()) return complain(options.error(), kUsage);
+  if (options.value().help) return std::fputs(usage().c_str(), stdout) < 0;
+  if (options.value().version) return std::printf("infertraild %s\n", kVersion) < 0;
+  if (options.value().check_only) return std::puts("configuration and policies are valid") < 0;
+  set_up_log(options.value().config.log_level());
+
+  // Before any thread is made: all of them inherit the mask, the signals come by descriptor.
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGINT);
+  sigaddset(&stop_signals, SIGTERM);
+  sigprocmask(SIG_BLOCK, &stop_signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  Fd stop_fd(signalfd(-1, &stop_signals, SFD_CLOEXEC));
+
+  auto daemon = Daemon::start(options.value().config);
+  if (!daemon.ok()) return complain(daemon.error(), kFailed);
+  std::fputs("ready\n", stderr);
+  Status ran = daemon.value()->run(stop_fd.get());
+  Status stopped = daemon.value()->stop();
+  if (!ran.ok()) return complain(ran.error(), kFailed);
+  if (!stopped.ok()) return complain(stopped.error(), kFailed);
+  return 0;
+}

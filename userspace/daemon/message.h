@@ -1,0 +1,43 @@
+// What the capture thread tells a worker about one stream. Moved, never shared.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "infertrail/event.h"
+#include "infertrail/record.pb.h"
+#include "stream/chunk.h"
+
+namespace infertrail {
+
+// Whose stream it is and where it goes; filled as far as it is known.
+struct StreamFacts {
+  Flow flow;              // addresses empty while unknown
+  Process process;
+  Process peer;           // pid 0: not on this host, or unknown
+  uint8_t role = IT_ROLE_UNKNOWN;
+  bool pre_attach = false;
+};
+
+struct StreamId {
+  uint64_t id = 0;    // TLS object id or socket cookie
+  bool tls = false;
+  bool operator==(const StreamId&) const = default;
+};
+
+struct StreamMessage {
+  enum class Kind { kOpen, kBind, kOwner, kData, kLoss, kClose };
+  Kind kind = Kind::kData;
+  StreamId stream;
+  uint8_t side = IT_IN;                  // kData, kLoss
+  uint64_t offset = 0;                   // kData: of the first byte; kLoss: from
+  uint64_t end[2] = {0, 0};              // kLoss: [0] = to; kClose: stream ends by side
+  bool ends_known = false;               // kClose
+  uint64_t time_ns = 0;                  // UNIX
+  GapReason reason = GapReason::kRingFull;
+  std::string bytes;                     // kData
+  std::unique_ptr<StreamFacts> facts;    // kOpen, kBind; kOwner: process only
+};
+
+}  // namespace infertrail

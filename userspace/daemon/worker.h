@@ -1,0 +1,59 @@
+// A thread that decodes its share of the streams: bytes -> exchanges -> records. The streams of one
+// connection stay with one worker. Its queue is bounded; push() blocks, and pressure ends in the
+// kernel ring, where loss is counted.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/queue.h"
+#include "daemon/message.h"
+#include "daemon/pipeline.h"
+#include "daemon/session.h"
+
+namespace infertrail {
+
+struct WorkerOptions {
+  SessionLimits session;
+  size_t max_memory_bytes = 256u << 20;   // this worker's share
+  uint64_t idle_ns = 3600ull * 1'000'000'000;
+  size_t queue_bytes = 64u << 20;
+};
+
+struct WorkerCounts {
+  uint64_t sessions = 0, memory_bytes = 0, given_up = 0;
+};
+
+class Worker {
+ public:
+  // Takes the pipeline as its own: its masker belongs to this thread.
+  Worker(const WorkerOptions& options, std::unique_ptr<Pipeline> pipeline);
+  // Finishes what was pushed, records what is open as incomplete, and ends.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void push(std::vector<StreamMessage> messages);
+  WorkerCounts counts() const;   // any thread
+
+ private:
+  void run();
+  void handle(StreamMessage message);
+  void record(Session& session);
+  void tick(uint64_t now_ns);
+  void bound_memory(uint64_t now_ns);
+
+  const WorkerOptions options_;
+  std::unique_ptr<Pipeline> pipeline_;
+  BoundedQueue<std::vector<StreamMessage>> queue_;
+  std::map<std::pair<bool, uint64_t>, std::unique_ptr<Session>> sessions_;
+  uint64_t given_up_ = 0;
+  std::atomic<uint64_t> session_count_{0}, memory_{0}, given_up_count_{0};
+  std::thread thread_;   // last: it uses everything above
+};
+
+}  // namespace infertrail

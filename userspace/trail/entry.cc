@@ -1,0 +1,181 @@
+#include "trail/entry.h"
+
+#include <openssl/rand.h>
+
+#include <chrono>
+
+#include "trail/encoding.h"
+#include "trail/merkle.h"
+#include "trail/segment.h"
+
+namespace infertrail::trail {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+Result<std::string> random_bytes(size_t count) {
+  std::string bytes(count, '\0');
+  if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(count)) != 1)
+    return Error{Code::kIo, "the system gives no random numbers"};
+  return bytes;
+}
+
+void repair_field(Message& message, const FieldDescriptor* field) {
+  const Reflection* reflection = message.GetReflection();
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return;
+  if (field->type() != FieldDescriptor::TYPE_STRING) return;
+  std::string scratch;
+  int count = field->is_repeated() ? reflection->FieldSize(message, field) : 1;
+  for (int i = 0; i < count; i++) {
+    const std::string& text =
+        field->is_repeated() ? reflection->GetRepeatedStringReference(message, field, i, &scratch)
+                             : reflection->GetStringReference(message, field, &scratch);
+    std::string repaired = text;
+    if (!repair_utf8(repaired)) continue;
+    if (field->is_repeated())
+      reflection->SetRepeatedString(&message, field, i, std::move(repaired));
+    else
+      reflection->SetString(&message, field, std::move(repaired));
+  }
+}
+
+template <typename Map>
+void repair_keys(Map& map) {
+  std::remove_reference_t<Map> repaired;
+  bool changed = false;
+  for (const auto& [key, value] : map) {
+    std::string name = key;
+    changed = repair_utf8(name) || changed;
+    auto copy = value;
+    if constexpr (std::is_same_v<decltype(copy), std::string>) changed = repair_utf8(copy) || changed;
+    repaired[name] = copy;
+  }
+  if (changed) map.swap(repaired);
+}
+
+// Every string field of a message, at any depth. Maps are handled by name: reflection shows them as
+// repeated entries whose keys must not be edited.
+void repair_message(Message& message) {
+  const Reflection* reflection = message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection->ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    if (field->is_map()) continue;
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
+      repair_field(message, field);
+    } else if (field->is_repeated()) {
+      for (int i = 0; i < reflection->FieldSize(message, field); i++)
+        repair_message(*reflection->MutableRepeatedMessage(&message, field, i));
+    } else {
+      repair_message(*reflection->MutableMessage(&message, field));
+    }
+  }
+}
+
+void repair_record(Record& record) {
+  repair_message(record);
+  if (record.has_mask()) repair_keys(*record.mutable_mask()->mutable_counts());
+  if (record.has_event()) repair_keys(*record.mutable_event()->mutable_facts());
+}
+
+uint64_t nanoseconds(const google::protobuf::Timestamp& time) {
+  return static_cast<uint64_t>(time.seconds()) * 1000000000u + static_cast<uint64_t>(time.nanos());
+}
+
+// Bytes known to be missing; a gap of unknown length counts nothing here, the record names it.
+uint64_t gap_bytes(const Record& record) {
+  uint64_t total = 0;
+  for (const Gap& gap : record.gaps())
+    if (gap.to() != UINT64_MAX && gap.to() > gap.from()) total += gap.to() - gap.from();
+  return total;
+}
+
+// The limits below add up to less than kMaxLeafBytes: 128 + 3*64 + 256 + 36*2 + 24*(40+8) + 160 …
+Leaf make_leaf(const Record& record, const std::string& body, const std::string& boot_id,
+               const std::string& note) {
+  Leaf leaf;
+  leaf.set_version(1);
+  leaf.set_kind(utf8_prefix(record.kind(), 32));
+  leaf.set_id(utf8_prefix(record.id(), 64));
+  leaf.set_time_unix_nano(nanoseconds(record.time()));
+  leaf.set_record_sha256(std::string(bytes_of(sha256(body))));
+  leaf.set_record_bytes(body.size());
+  leaf.set_model(utf8_prefix(record.inference().model(), 192));
+  leaf.set_operation(utf8_prefix(record.inference().operation(), 32));
+  leaf.set_verdict(utf8_prefix(record.verdict().action(), 32));
+  leaf.set_http_status(record.http().status());
+  leaf.set_input_tokens(record.inference().input_tokens());
+  leaf.set_output_tokens(record.inference().output_tokens());
+  leaf.set_complete(record.complete());
+  leaf.set_gap_bytes(gap_bytes(record));
+  leaf.set_bind(utf8_prefix(record.flow().bind(), 32));
+  leaf.set_boot_id(utf8_prefix(boot_id, 40));
+  leaf.set_note(utf8_prefix(note, 256));
+  size_t kept = 0;
+  for (const auto& [type, count] : record.mask().counts()) {
+    if (kept++ == 20) break;   // the record holds all of them
+    (*leaf.mutable_mask_counts())[utf8_prefix(type, 32)] += count;
+  }
+  return leaf;
+}
+
+}  // namespace
+
+Result<std::string> make_uuid7(uint64_t unix_ms) {
+  TRY(std::string bytes, random_bytes(16));
+  for (int i = 0; i < 6; i++) bytes[i] = static_cast<char>(unix_ms >> (40 - 8 * i));
+  bytes[6] = static_cast<char>((bytes[6] & 0x0f) | 0x70);
+  bytes[8] = static_cast<char>((bytes[8] & 0x3f) | 0x80);
+  std::string text = hex_of(bytes);
+  for (size_t at : {8, 13, 18, 23}) text.insert(at, "-");
+  return text;
+}
+
+Result<Entry> make_entry(Record& record, const std::string& boot_id, const std::string& note) {
+  record.clear_index();
+  if (record.id().empty()) {
+    auto now = std::chrono::system_clock::now().time_since_epoch();
+    TRY(std::string id, make_uuid7(record.has_time() ? nanoseconds(record.time()) / 1000000
+                                                     : std::chrono::nanoseconds(now).count() / 1000000));
+    record.set_id(id);
+  }
+  if (record.salt().size() != kSaltBytes) {
+    TRY(std::string salt, random_bytes(kSaltBytes));
+    record.set_salt(std::move(salt));
+  }
+  repair_record(record);
+  if (record.ByteSizeLong() > kMaxRecordBytes)
+    return Error{Code::kExhausted, "record " + record.id() + " has " +
+                                       std::to_string(record.ByteSizeLong()) +
+                                       " bytes, the trail takes at most " +
+                                       std::to_string(kMaxRecordBytes)};
+  Entry entry;
+  entry.id = record.id();
+  if (!record.SerializeToString(&entry.body))
+    return Error{Code::kInvalid, "record " + record.id() + " does not serialize"};
+  Leaf leaf = make_leaf(record, entry.body, boot_id, note);
+  IT_CHECK(leaf.SerializeToString(&entry.leaf) && entry.leaf.size() <= kMaxLeafBytes);
+  return entry;
+}
+
+Result<Record> open_record(uint64_t index, std::string_view leaf, std::string_view body) {
+  auto corrupt = [&](const std::string& what) {
+    return Error{Code::kCorrupt, "entry " + std::to_string(index) + ": " + what};
+  };
+  Leaf parsed;
+  if (!parsed.ParseFromArray(leaf.data(), static_cast<int>(leaf.size())))
+    return corrupt("its leaf does not parse");
+  if (parsed.version() != 1)
+    return corrupt("its leaf is of version " + std::to_string(parsed.version()) + ", this program knows 1");
+  if (parsed.record_sha256() != bytes_of(sha256(body)) || parsed.record_bytes() != body.size())
+    return corrupt("the stored record is not the one that its leaf commits to");
+  Record record;
+  if (!record.ParseFromArray(body.data(), static_cast<int>(body.size())))
+    return corrupt("the stored record does not parse");
+  record.set_index(index);
+  return record;
+}
+
+}  // namespace infertrail::trail
