@@ -45,13 +45,17 @@ std::string unescape(const std::string& text, const std::string& path, int line)
       continue;
     }
     char c = ++i < text.size() ? text[i] : '\0';
-    if (c == 'r') out += '\r';
-    else if (c == 'n') out += '\n';
-    else if (c == '\\') out += '\\';
+    if (c == 'r')
+      out += '\r';
+    else if (c == 'n')
+      out += '\n';
+    else if (c == '\\')
+      out += '\\';
     else if (c == 'x' && i + 2 < text.size()) {
       out += static_cast<char>(std::stoi(text.substr(i + 1, 2), nullptr, 16));
       i += 2;
-    } else bad(path, line, "unknown escape");
+    } else
+      bad(path, line, "unknown escape");
   }
   return out;
 }
@@ -81,15 +85,24 @@ void read_line(const std::string& line, int number, Transcript* to) {
   auto starts = [&](const char* with) { return line.rfind(with, 0) == 0; };
   auto rest = [&](size_t from) { return line.substr(from); };
   if (line.empty() || line[0] == '#') return;
-  if (starts("> ")) to->pieces.push_back({Direction::kToServer, unescape(rest(2), to->path, number)});
-  else if (starts("< ")) to->pieces.push_back({Direction::kToClient, unescape(rest(2), to->path, number)});
-  else if (starts("<file ")) add_sample(read_file(kRoot + rest(6)), Direction::kToClient, &to->pieces);
-  else if (starts("= ")) to->records.push_back({rest(2), number});
-  else if (starts("  ") && !to->records.empty()) to->records.back().text += "\n" + line;
-  else if (starts("protocol ")) to->protocol = rest(9);
-  else if (starts("max_body_bytes ")) to->limits.max_body_bytes = std::stoul(rest(15));
-  else if (line == "reset") to->reset = true;
-  else bad(to->path, number, "not a line of a transcript");
+  if (starts("> "))
+    to->pieces.push_back({Direction::kToServer, unescape(rest(2), to->path, number)});
+  else if (starts("< "))
+    to->pieces.push_back({Direction::kToClient, unescape(rest(2), to->path, number)});
+  else if (starts("<file "))
+    add_sample(read_file(kRoot + rest(6)), Direction::kToClient, &to->pieces);
+  else if (starts("= "))
+    to->records.push_back({rest(2), number});
+  else if (starts("  ") && !to->records.empty())
+    to->records.back().text += "\n" + line;
+  else if (starts("protocol "))
+    to->protocol = rest(9);
+  else if (starts("max_body_bytes "))
+    to->limits.max_body_bytes = std::stoul(rest(15));
+  else if (line == "reset")
+    to->reset = true;
+  else
+    bad(to->path, number, "not a line of a transcript");
 }
 
 std::vector<Record> records_of(std::vector<Exchange> exchanges) {

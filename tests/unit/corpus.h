@@ -17,7 +17,7 @@ struct Piece {
 };
 
 struct Expected {
-  std::string text;   // text proto of a Record; only the fields written in it are compared
+  std::string text;  // text proto of a Record; only the fields written in it are compared
   int line = 0;
 };
 

@@ -38,13 +38,17 @@ void expect_same(const std::vector<Record>& want, const std::vector<Record>& got
   }
 }
 
+// Joined segments have one time for two pieces. And where a part is undecoded, its number depends
+// on which direction came first, which reordering changes.
 std::vector<Record> without_times(std::vector<Record> records) {
+  bool undecoded = std::any_of(records.begin(), records.end(),
+                               [](const Record& record) { return record.kind() == "undecoded"; });
   for (Record& record : records) {
+    if (undecoded) record.mutable_flow()->clear_exchange_number();
     record.clear_time();
     record.clear_end_time();
     record.clear_duration_ms();
     record.clear_first_byte_ms();
-    for (auto& gap : *record.mutable_gaps()) gap.clear_note();
   }
   return records;
 }
@@ -67,7 +71,8 @@ TEST_P(Corpus, GivesTheExpectedRecordsAndTheyCanBeStored) {
   for (size_t i = 0; i < records.size(); i++) {
     const Expected& expected = GetParam().records[i];
     EXPECT_EQ("", difference(expected, records[i]))
-        << GetParam().path << ":" << expected.line << "\n" << records[i].DebugString();
+        << GetParam().path << ":" << expected.line << "\n"
+        << records[i].DebugString();
     Record again;
     ASSERT_TRUE(again.ParseFromString(records[i].SerializeAsString()));
   }
@@ -141,7 +146,8 @@ TEST_P(Corpus, NamesEachLostPieceAndNeverPairsWrongly) {
         return !both || sides(from) == sides(record);
       });
       // Trailers may be lost with the piece that carries them.
-      bool trailers = record.gaps_size() > 0 && GetParam().path.find("trailer") != std::string::npos;
+      bool trailers =
+          record.gaps_size() > 0 && GetParam().path.find("trailer") != std::string::npos;
       EXPECT_TRUE(known || trailers) << "piece " << lost << " lost\n" << record.DebugString();
     }
     EXPECT_GT(named, 0u) << "piece " << lost << " lost and not named\n" << dump(records);
@@ -151,7 +157,9 @@ TEST_P(Corpus, NamesEachLostPieceAndNeverPairsWrongly) {
 INSTANTIATE_TEST_SUITE_P(All, Corpus, testing::ValuesIn(all()), [](const auto& info) {
   std::string name = info.param.path.substr(info.param.path.rfind("corpus/") + 7);
   name.resize(name.size() - 4);
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); },
+      '_');
   return name;
 });
 

@@ -25,13 +25,11 @@ class JsonView {
   bool is(json::Type type) const { return node_ != nullptr && node_->type == type; }
   std::string text() const { return node_ == nullptr ? "" : to_utf8(document_->string(*node_)); }
   // The JSON as written.
-  std::string raw() const {
-    return node_ == nullptr ? "" : to_utf8(document_->raw(*node_));
-  }
+  std::string raw() const { return node_ == nullptr ? "" : to_utf8(document_->raw(*node_)); }
   int64_t integer(int64_t otherwise) const {
     return node_ == nullptr ? otherwise : document_->integer(*node_).value_or(otherwise);
   }
-  uint32_t count() const {   // a number of things: not negative, at most 2^32-1
+  uint32_t count() const {  // a number of things: not negative, at most 2^32-1
     return static_cast<uint32_t>(std::clamp<int64_t>(integer(0), 0, UINT32_MAX));
   }
   bool boolean() const { return node_ != nullptr && document_->boolean(*node_); }

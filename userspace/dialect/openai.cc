@@ -14,11 +14,12 @@ bool ends_with_segment(std::string_view path, std::string_view end) {
 std::string operation_of(std::string_view path) {
   bool deployment = path.find("/deployments/") != std::string_view::npos;
   if (ends_with_segment(path, "/chat/completions")) return "chat";
-  if (path.find("/v1/chat/completions/") != std::string_view::npos) return "chat";   // a stored one
+  if (path.find("/v1/chat/completions/") != std::string_view::npos) return "chat";  // a stored one
   if (ends_with_segment(path, "/v1/completions")) return "completion";
   if (ends_with_segment(path, "/v1/embeddings")) return "embeddings";
   if (ends_with_segment(path, "/v1/models") || path == "/models") return "models";
-  if (path.find("/v1/models/") != std::string_view::npos && path.find(':') == std::string_view::npos)
+  if (path.find("/v1/models/") != std::string_view::npos &&
+      path.find(':') == std::string_view::npos)
     return "models";
   if (deployment && ends_with_segment(path, "/completions")) return "completion";
   if (deployment && ends_with_segment(path, "/embeddings")) return "embeddings";

@@ -34,7 +34,7 @@ class OpenAiAnswer {
   struct Choice {
     std::string text, reasoning, finish_reason;
     std::vector<ToolCall> tools;
-    std::map<int64_t, size_t> tool_at;   // index on the wire -> in `tools`
+    std::map<int64_t, size_t> tool_at;  // index on the wire -> in `tools`
   };
   void add_choice(JsonView choice, int64_t position);
   void add_message(JsonView message, Choice* choice);
@@ -48,15 +48,16 @@ class OpenAiAnswer {
 
 // Reads `body` as a stream of events into `answer`. Returns whether its last event came.
 struct StreamEnd {
-  bool ended = false;       // [DONE], or every choice has finished
-  bool error = false;       // an error event came
-  size_t unreadable = 0;    // events that are not JSON
+  bool ended = false;     // [DONE], or every choice has finished
+  bool error = false;     // an error event came
+  size_t unreadable = 0;  // events that are not JSON
 };
 StreamEnd read_openai_stream(std::string_view body, OpenAiAnswer* answer);
 
 void describe_openai_request(const Exchange& exchange, Inference* inference);
 
-// The text of a message's content: a string, or parts joined by '\n' with other parts by their type.
+// The text of a message's content: a string, or parts joined by '\n' with other parts by their
+// type.
 std::string content_text(JsonView content);
 // The reasoning text under whichever of its names.
 std::string reasoning_text(JsonView message);

@@ -64,8 +64,7 @@ void OpenAiAnswer::add_message(JsonView from, Choice* choice) {
 
 // Id and name come in the first fragment only, then pieces of the arguments.
 void OpenAiAnswer::add_tool(JsonView call, int64_t position, Choice* choice) {
-  auto [at, fresh] =
-      choice->tool_at.emplace(call["index"].integer(position), choice->tools.size());
+  auto [at, fresh] = choice->tool_at.emplace(call["index"].integer(position), choice->tools.size());
   std::string id = call["id"].text();
   // Some servers give every call index 0: a second id is a second call.
   bool other = !fresh && !id.empty() && !choice->tools[at->second].id().empty() &&

@@ -46,9 +46,12 @@ void add_prompt(JsonView prompt, const char* role, Inference* inference) {
   if (!prompt.is(json::Type::kArray)) return add(prompt.raw());
   bool ids = false;
   prompt.each([&](JsonView item) {
-    if (item.is(json::Type::kString)) add(item.text());
-    else if (item.is(json::Type::kNumber)) ids = true;
-    else add(item.raw());
+    if (item.is(json::Type::kString))
+      add(item.text());
+    else if (item.is(json::Type::kNumber))
+      ids = true;
+    else
+      add(item.raw());
   });
   if (ids) add(prompt.raw());
 }
@@ -63,7 +66,8 @@ std::string content_text(JsonView content) {
     if (part.is(json::Type::kString)) return add_part(part.text(), &first, &text);
     std::string type = part["type"].text();
     bool readable = part["text"].is(json::Type::kString);
-    add_part(readable ? part["text"].text() : "[" + (type.empty() ? "part" : type) + "]", &first, &text);
+    add_part(readable ? part["text"].text() : "[" + (type.empty() ? "part" : type) + "]", &first,
+             &text);
   });
   return text;
 }

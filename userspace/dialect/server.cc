@@ -34,7 +34,8 @@ bool member_starts(std::string_view body, std::string_view key,
                    bool (*fits)(std::string_view value)) {
   std::string quoted = "\"" + std::string(key) + "\":";
   body = body.substr(0, kLook);
-  for (size_t at = body.find(quoted); at != std::string_view::npos; at = body.find(quoted, at + 1)) {
+  for (size_t at = body.find(quoted); at != std::string_view::npos;
+       at = body.find(quoted, at + 1)) {
     std::string_view value = body.substr(at + quoted.size());
     while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
     if (!value.empty() && value.front() == '"' && fits(value.substr(1))) return true;
@@ -42,7 +43,7 @@ bool member_starts(std::string_view body, std::string_view key,
   return false;
 }
 
-bool llama_fingerprint(std::string_view value) {   // "b11669-Debian"
+bool llama_fingerprint(std::string_view value) {  // "b11669-Debian"
   if (value.empty() || value.front() != 'b') return false;
   size_t digits = 1;
   while (digits < value.size() && value[digits] >= '0' && value[digits] <= '9') digits++;
@@ -55,12 +56,15 @@ bool is_llama(const Exchange& e, std::string_view) {
          member_starts(e.response.text(), "owned_by",
                        [](std::string_view value) { return value.starts_with("llamacpp\""); });
 }
-bool is_ollama(const Exchange& e, std::string_view) { return server_header(e, "ollama"); }
+bool is_ollama(const Exchange& e, std::string_view) {
+  return server_header(e, "ollama");
+}
 bool is_litellm(const Exchange& e, std::string_view) {
   return server_header(e, "litellm") || has_prefix_header(e.response_headers, "x-litellm-");
 }
 bool is_sglang(const Exchange& e, std::string_view path) {
-  bool own_path = path == "/health_generate" || path == "/get_server_info" || path == "/flush_cache";
+  bool own_path =
+      path == "/health_generate" || path == "/get_server_info" || path == "/flush_cache";
   return (own_path && e.status / 100 == 2) || server_header(e, "sglang");
 }
 bool is_vllm(const Exchange& e, std::string_view) {

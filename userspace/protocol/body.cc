@@ -25,7 +25,8 @@ void BodyBuilder::add(const Chunk& chunk) {
   body_.truncated = true;
   uint64_t end = chunk.offset + chunk.bytes.size();
   if (!not_kept_)
-    not_kept_ = StreamGap{chunk.direction, chunk.offset + kept, end, GapReason::kBodyLimit, chunk.time_ns};
+    not_kept_ =
+        StreamGap{chunk.direction, chunk.offset + kept, end, GapReason::kBodyLimit, chunk.time_ns};
   not_kept_->to = end;
 }
 
@@ -42,7 +43,8 @@ MessageBody BodyBuilder::finish(std::string_view content_encoding) {
     body_.has_sha256 = true;
   }
   // Behind a hole a compressed stream cannot be decoded; before it, it can.
-  std::string_view readable = std::string_view(body_.raw).substr(0, first_hole_.value_or(body_.raw.size()));
+  std::string_view readable =
+      std::string_view(body_.raw).substr(0, first_hole_.value_or(body_.raw.size()));
   Decoded decoded = decode_content(content_encoding, readable, max_bytes_);
   body_.is_decoded = decoded.decoded;
   body_.decoded = std::move(decoded.bytes);

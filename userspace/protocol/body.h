@@ -20,10 +20,10 @@ struct MessageBody {
   std::string decoded;      // after content decoding; meaningful only with is_decoded
   bool is_decoded = false;  // false: the body has no content coding, or decode_note says why not
   uint64_t bytes = 0;       // framed bytes seen, kept or not
-  std::array<uint8_t, 32> sha256{};   // over all framed bytes
-  bool has_sha256 = false;  // false: digests are off, or bytes in the middle were never seen
-  bool truncated = false;   // text() is a prefix of what was sent
-  bool decode_limited = false;   // ... because it is longer than max_body_bytes when decoded
+  std::array<uint8_t, 32> sha256{};  // over all framed bytes
+  bool has_sha256 = false;      // false: digests are off, or bytes in the middle were never seen
+  bool truncated = false;       // text() is a prefix of what was sent
+  bool decode_limited = false;  // ... because it is longer than max_body_bytes when decoded
   std::string decode_note;
 
   std::string_view text() const { return is_decoded ? decoded : raw; }
@@ -51,7 +51,7 @@ class BodyBuilder {
   bool digest_;
   MessageBody body_;
   Owned<EVP_MD_CTX, EVP_MD_CTX_free> context_;
-  std::optional<size_t> first_hole_;   // in raw
+  std::optional<size_t> first_hole_;  // in raw
   std::optional<StreamGap> not_kept_;
 };
 

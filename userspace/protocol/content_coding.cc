@@ -151,7 +151,7 @@ Decoded decode_content(std::string_view encoding, std::string_view raw, size_t l
     return result;
   }
   if (raw.empty()) return result;
-  for (size_t i = names.size(); i-- > 0;) {   // the last one was applied last
+  for (size_t i = names.size(); i-- > 0;) {  // the last one was applied last
     auto row = std::find_if(kCodings.begin(), kCodings.end(),
                             [&](const Coding& coding) { return same_name(coding.name, names[i]); });
     if (row == kCodings.end()) {

@@ -41,7 +41,7 @@ void Conversation::gap(const StreamGap& gap) {
 void Conversation::detect(bool last) {
   const Beginning& client = beginnings_[0];
   const Beginning& server = beginnings_[1];
-  bool open = false;   // a row may still fit
+  bool open = false;  // a row may still fit
   for (const Protocol& row : protocols()) {
     Looks request = row.looks_like(client.first);
     Looks answer = row.looks_like_answer(server.first);
@@ -73,14 +73,15 @@ void Conversation::finish(bool reset, uint64_t time_ns) {
   if (!parser_ && held_.empty()) return;
   if (!parser_) detect(true);
   stitcher_.no_more_requests();
-  parser_->finish(reset, time_ns, stitcher_);
+  parser_->finish(reset ? std::optional(GapReason::kConnectionReset) : std::nullopt, time_ns,
+                  stitcher_);
   stitcher_.finish(GapReason::kConnectionReset, time_ns);
 }
 
 void Conversation::give_up(uint64_t time_ns) {
   if (!parser_) choose("undecoded", make_undecoded("given up to stay within the memory limit"));
   stitcher_.no_more_requests();
-  parser_->finish(true, time_ns, stitcher_);
+  parser_->finish(GapReason::kMemoryLimit, time_ns, stitcher_);
   stitcher_.finish(GapReason::kMemoryLimit, time_ns);
   parser_ = make_undecoded("given up to stay within the memory limit");
   name_ = "undecoded";

@@ -47,8 +47,8 @@ class Conversation : public StreamSink {
     std::optional<StreamGap> gap;
   };
   struct Beginning {
-    std::string first;     // first bytes, as many as detection may need
-    bool lost = false;     // the true beginning was not seen
+    std::string first;  // first bytes, as many as detection may need
+    bool lost = false;  // the true beginning was not seen
     bool any = false;
   };
   static constexpr size_t kMaxHeld = 64u << 10;

@@ -20,7 +20,7 @@
 namespace infertrail {
 
 struct ExchangeGap {
-  StreamGap gap;            // its direction says whose bytes: kToServer = request, kToClient = response
+  StreamGap gap;  // its direction says whose bytes: kToServer = request, kToClient = response
   std::string note;
 };
 
@@ -31,18 +31,18 @@ struct Exchange {
   std::string method, target, version;
   uint32_t status = 0;
   std::string reason;
-  std::vector<HeaderField> request_headers, response_headers;   // in order, trailers last
+  std::vector<HeaderField> request_headers, response_headers;  // in order, trailers last
   MessageBody request, response;
   std::vector<ExchangeGap> gaps;
-  std::vector<std::string> notes;   // oddities for a person; never payload
-  bool complete = false;      // nothing of it is missing
-  bool undecoded = false;     // raw bytes of both directions in request.raw and response.raw
-  uint64_t request_first_ns = 0, request_last_ns = 0;     // 0: no byte seen
+  std::vector<std::string> notes;  // oddities for a person; never payload
+  bool complete = false;           // nothing of it is missing
+  bool undecoded = false;          // raw bytes of both directions in request.raw and response.raw
+  uint64_t request_first_ns = 0, request_last_ns = 0;  // 0: no byte seen
   uint64_t response_first_ns = 0, response_last_ns = 0;
 };
 
 struct ConversationLimits {
-  size_t max_body_bytes = 16u << 20;   // kept per body; the rest is counted and hashed
+  size_t max_body_bytes = 16u << 20;  // kept per body; the rest is counted and hashed
   bool digests = true;
 };
 
@@ -77,16 +77,16 @@ class Stitcher : public MessageSink {
     Exchange exchange;
     BodyBuilder request, response;
     bool request_done = false, response_done = false;
-    bool broken = false;   // a part is missing that no gap of the stream names
+    bool broken = false;  // a part is missing that no gap of the stream names
   };
   struct Side {
     bool lost = false;
-    std::optional<ExchangeGap> gap;     // why, when bytes are missing
-    std::string note;                   // why, when they are not
-    std::vector<ExchangeGap> pending;   // for the next exchange that begins on this side
+    std::optional<ExchangeGap> gap;    // why, when bytes are missing
+    std::string note;                  // why, when they are not
+    std::vector<ExchangeGap> pending;  // for the next exchange that begins on this side
     std::vector<std::string> pending_notes;
-    bool unreported = false;            // `pending` holds a gap that no exchange names yet
-    uint64_t position = 0;              // end of the last bytes seen
+    bool unreported = false;  // `pending` holds a gap that no exchange names yet
+    uint64_t position = 0;    // end of the last bytes seen
   };
 
   Side& side(Direction direction) { return sides_[static_cast<size_t>(direction)]; }

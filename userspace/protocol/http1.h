@@ -5,9 +5,9 @@
 // the other direction (an answer before its request, bytes behind an Upgrade) at most 1 MiB.
 // What is not HTTP/1 ends the messages of its direction; its bytes are given back undecoded. The
 // other direction is still read: garbage behind a request must not hide the answer.
-// A hole is stepped over only where the length of what it hides is known: in a body of known length,
-// in a chunk, in a body that ends with the connection. Any other hole ends the messages of its
-// direction, because a line that looks like the start of a message proves nothing.
+// A hole is stepped over only where the length of what it hides is known: in a body of known
+// length, in a chunk, in a body that ends with the connection. Any other hole ends the messages of
+// its direction, because a line that looks like the start of a message proves nothing.
 #pragma once
 
 #include <memory>

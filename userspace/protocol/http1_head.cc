@@ -15,7 +15,9 @@ bool is_token(std::string_view text) {
   });
 }
 
-bool is_blank(char c) { return c == ' ' || c == '\t'; }
+bool is_blank(char c) {
+  return c == ' ' || c == '\t';
+}
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
@@ -32,7 +34,9 @@ std::string_view take_line(std::string_view* text) {
   return line;
 }
 
-Error malformed(const std::string& what) { return Error{Code::kInvalid, what}; }
+Error malformed(const std::string& what) {
+  return Error{Code::kInvalid, what};
+}
 
 // "HTTP/1.1" -> "1.1"; other major versions are other protocols.
 std::optional<std::string> version(std::string_view text) {
@@ -128,7 +132,8 @@ Result<std::vector<HeaderField>> parse_http1_fields(std::string_view text,
     if (colon == std::string_view::npos || !is_token(line.substr(0, colon)))
       return malformed("header " + number + " has no proper name");
     if (line.find('\r') != std::string_view::npos) notes->push_back("CR inside header " + number);
-    fields.push_back({std::string(line.substr(0, colon)), std::string(trim(line.substr(colon + 1)))});
+    fields.push_back(
+        {std::string(line.substr(0, colon)), std::string(trim(line.substr(colon + 1)))});
   }
   return fields;
 }
@@ -151,8 +156,7 @@ Result<BodyFraming> body_framing(Head* head, bool request, std::string_view answ
     if (!lengths.empty())
       head->notes.push_back("Content-Length beside Transfer-Encoding: ignored (RFC 9112 6.3)");
     if (head->version == "1.0") head->notes.push_back("Transfer-Encoding in HTTP/1.0");
-    if (codings.size() > 1)
-      head->notes.push_back("transfer codings under chunked are not decoded");
+    if (codings.size() > 1) head->notes.push_back("transfer codings under chunked are not decoded");
     if (same_name(codings.back(), "chunked")) return BodyFraming{Framing::kChunked, 0};
     if (request) return malformed("Transfer-Encoding of a request does not end in chunked");
     return BodyFraming{Framing::kUntilClose, 0};

@@ -22,7 +22,7 @@ Result<std::vector<HeaderField>> parse_http1_fields(std::string_view text,
 enum class Framing : uint8_t { kNone, kLength, kChunked, kUntilClose };
 struct BodyFraming {
   Framing framing = Framing::kNone;
-  uint64_t length = 0;   // kLength
+  uint64_t length = 0;  // kLength
 };
 
 // RFC 9112 6.3. `answer_to_method` is the request's method for answers, empty when unknown. An

@@ -22,23 +22,23 @@
 namespace infertrail {
 
 struct HeaderField {
-  std::string name;    // as sent
-  std::string value;   // without surrounding blanks; folded lines joined by one blank
+  std::string name;   // as sent
+  std::string value;  // without surrounding blanks; folded lines joined by one blank
 };
 
 // The head of a message, of a request or of an answer.
 struct Head {
-  std::string method, target;     // request
-  uint32_t status = 0;            // answer
-  std::string reason;             // answer
-  std::string version;            // "1.1"
+  std::string method, target;  // request
+  uint32_t status = 0;         // answer
+  std::string reason;          // answer
+  std::string version;         // "1.1"
   std::vector<HeaderField> headers;
-  std::vector<std::string> notes; // what is odd about it, for a person
+  std::vector<std::string> notes;  // what is odd about it, for a person
 };
 
 // Value of the first field of that name in any case, or null.
 const std::string* find_header(const std::vector<HeaderField>& headers, std::string_view name);
-bool same_name(std::string_view a, std::string_view b);   // ASCII case does not count
+bool same_name(std::string_view a, std::string_view b);  // ASCII case does not count
 
 // What an answer that is about to begin would answer.
 struct AnswerTo {
@@ -48,8 +48,8 @@ struct AnswerTo {
     kUnseen,  // its request will never be seen: an answer alone
   };
   State state = State::kWait;
-  std::string_view method;        // with kKnown; borrowed until the next call
-  bool newest = false;            // that request is the last one seen
+  std::string_view method;  // with kKnown; borrowed until the next call
+  bool newest = false;      // that request is the last one seen
 };
 
 class MessageSink {
@@ -61,7 +61,7 @@ class MessageSink {
   virtual void head(Direction direction, Head head, const Chunk& first) = 0;
   // A 1xx answer before the real one.
   virtual void interim(const Head& head) = 0;
-  virtual void body(const Chunk& chunk) = 0;                       // after framing
+  virtual void body(const Chunk& chunk) = 0;  // after framing
   virtual void trailers(Direction direction, std::vector<HeaderField> fields) = 0;
   virtual void end(Direction direction, uint64_t time_ns) = 0;
   // Missing bytes the parser could step over: inside the current message of that direction, inside
@@ -78,15 +78,17 @@ class Parser {
   virtual ~Parser() = default;
   virtual void feed(const Chunk& chunk, MessageSink& out) = 0;
   virtual void gap(const StreamGap& gap, MessageSink& out) = 0;
-  // The connection is over; `reset` when it was cut. Gives out whatever was waiting.
-  virtual void finish(bool reset, uint64_t time_ns, MessageSink& out) = 0;
+  // No more bytes come; `cut` says why when the connection did not end by itself. Gives out
+  // whatever was waiting; what a message in progress still lacks becomes a gap.
+  virtual void finish(std::optional<GapReason> cut, uint64_t time_ns, MessageSink& out) = 0;
   virtual size_t memory_bytes() const = 0;
 };
 
-enum class Looks : uint8_t { kNo, kMaybe, kYes };   // kMaybe: more bytes are needed
+enum class Looks : uint8_t { kNo, kMaybe, kYes };  // kMaybe: more bytes are needed
 
-// One row of the table. Detection sees the first bytes of the client's direction; `looks_like_answer`
-// the first bytes of the server's, used only when the client's beginning was not seen.
+// One row of the table. Detection sees the first bytes of the client's direction;
+// `looks_like_answer` the first bytes of the server's, used only when the client's beginning was
+// not seen.
 struct Protocol {
   const char* name;
   Looks (*looks_like)(std::string_view first);

@@ -19,7 +19,7 @@ class UndecodedParser : public Parser {
     begin(gap.direction, out);
     out.hole(gap);
   }
-  void finish(bool, uint64_t, MessageSink&) override {}
+  void finish(std::optional<GapReason>, uint64_t, MessageSink&) override {}
   size_t memory_bytes() const override { return sizeof *this; }
 
  private:

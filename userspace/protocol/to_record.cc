@@ -18,7 +18,7 @@ void set_times(const Exchange& exchange, Record* record) {
   if (begin == 0 || (exchange.undecoded && exchange.response_first_ns != 0))
     begin = begin == 0 ? exchange.response_first_ns : std::min(begin, exchange.response_first_ns);
   uint64_t end = std::max(exchange.request_last_ns, exchange.response_last_ns);
-  if (begin == 0)   // only a gap
+  if (begin == 0)  // only a gap
     for (const ExchangeGap& gap : exchange.gaps) begin = end = std::max(begin, gap.gap.time_ns);
   set_time(begin, record->mutable_time());
   set_time(end, record->mutable_end_time());

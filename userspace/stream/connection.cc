@@ -21,7 +21,8 @@ void Connection::add(const Segment& segment) {
   Segment rest = segment;
   // Offsets near 2^64 cannot be real; the end must stay representable below kEnd.
   if (rest.bytes.size() >= kEnd - rest.offset)
-    rest.bytes = rest.bytes.substr(0, static_cast<size_t>(kEnd - 1 - std::min(rest.offset, kEnd - 1)));
+    rest.bytes =
+        rest.bytes.substr(0, static_cast<size_t>(kEnd - 1 - std::min(rest.offset, kEnd - 1)));
   if (rest.offset < half.next) {
     uint64_t known = std::min<uint64_t>(half.next - rest.offset, rest.bytes.size());
     rest.bytes.remove_prefix(static_cast<size_t>(known));
@@ -56,8 +57,8 @@ void Connection::hold(Half& half, Segment segment) {
       }
     }
     uint64_t room = after == half.held.end() ? kEnd : after->first - segment.offset;
-    std::string_view fresh =
-        segment.bytes.substr(0, static_cast<size_t>(std::min<uint64_t>(room, segment.bytes.size())));
+    std::string_view fresh = segment.bytes.substr(
+        0, static_cast<size_t>(std::min<uint64_t>(room, segment.bytes.size())));
     half.held.emplace(segment.offset, Piece{std::string(fresh), segment.time_ns});
     half.held_bytes += fresh.size();
     segment.bytes.remove_prefix(fresh.size());
@@ -91,7 +92,7 @@ bool Connection::drain_declared(Direction direction) {
     }
     uint64_t to = first->second.to;
     if (!half.held.empty()) to = std::min(to, half.held.begin()->first);
-    if (to == kEnd) return false;   // the length shows when later bytes come, or at close()
+    if (to == kEnd) return false;  // the length shows when later bytes come, or at close()
     emit_gap(direction, to, first->second.reason, first->second.time_ns);
     return true;
   }
@@ -162,6 +163,8 @@ void Connection::close(uint64_t now_ns) {
   }
 }
 
-size_t Connection::held_bytes() const { return halves_[0].held_bytes + halves_[1].held_bytes; }
+size_t Connection::held_bytes() const {
+  return halves_[0].held_bytes + halves_[1].held_bytes;
+}
 
 }  // namespace infertrail

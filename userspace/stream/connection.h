@@ -4,9 +4,9 @@
 //
 // Limits: out-of-order bytes are held up to `held_bytes` per direction (and kMaxPieces pieces);
 // beyond that, or `hole_timeout_ns` after the bytes behind a hole arrived, the hole becomes a
-// kLostSegment gap. Bytes that arrive after their place was named a gap are dropped: the gap stands.
-// Where two segments disagree about a byte the first one that arrived counts.
-// Ownership: borrows the sink, which must outlive it. Thread: belongs to one.
+// kLostSegment gap. Bytes that arrive after their place was named a gap are dropped: the gap
+// stands. Where two segments disagree about a byte the first one that arrived counts. Ownership:
+// borrows the sink, which must outlive it. Thread: belongs to one.
 #pragma once
 
 #include <array>
@@ -58,7 +58,7 @@ class Connection {
     uint64_t next = 0;
     size_t held_bytes = 0;
     std::map<uint64_t, Piece> held;         // by offset; never overlapping, all >= next
-    std::map<uint64_t, Declared> declared;  // by start; may overlap, the first one counts
+    std::map<uint64_t, Declared> declared;  // by start; may overlap, the lower start counts
   };
   static constexpr size_t kMaxPieces = 64u << 10;
 
