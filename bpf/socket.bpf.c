@@ -57,7 +57,7 @@ static __always_inline void connected(struct sock *sk) {
   bpf_map_update_elem(&connectors, &addresses, &tgid, BPF_ANY);
 }
 
-static __always_inline void closed(struct sock *sk) {
+static __always_inline void closed(struct sock *sk, int from) {
   struct flow_state *flow = bpf_sk_storage_get(&flows, sk, 0, 0);
   if (!flow || flow->ignored) return;
   struct flow_close_event *event = RESERVE_CONTROL(struct flow_close_event, IT_FLOW_CLOSE);
@@ -65,6 +65,8 @@ static __always_inline void closed(struct sock *sk) {
   event->cookie = flow->cookie;
   event->end[IT_IN] = flow->end[IT_IN];
   event->end[IT_OUT] = flow->end[IT_OUT];
+  event->reset = from == IT_TCP_ESTABLISHED;
+  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
   bpf_ringbuf_submit(event, 0);
 }
 
@@ -78,7 +80,7 @@ int BPF_PROG(socket_state, struct sock *sk, int from, int to) {
     bpf_get_socket_cookie(sk);   /* fills skc_cookie, so that every program can read it */
     if (from == IT_TCP_SYN_SENT) connected(sk);
   }
-  if (to == IT_TCP_CLOSE) closed(sk);
+  if (to == IT_TCP_CLOSE) closed(sk, from);
   return 0;
 }
 

@@ -168,6 +168,8 @@ struct flow_close_event {
   struct event_header header;
   u64 cookie;
   u64 end[2];          /* stream offset after the last byte seen, by direction */
+  u8 reset;            /* 1: torn down by RST or abort, not by FIN from both ends */
+  u8 reserved[7];
 };
 
 struct flow_owner_event {
@@ -270,7 +272,7 @@ IT_ASSERT_SIZE(struct fork_event, 32);
 IT_ASSERT_SIZE(struct process_event, 24);
 IT_ASSERT_SIZE(struct listen_event, 24);
 IT_ASSERT_SIZE(struct flow_open_event, 16 + 16 + 40 + 16 + 8);
-IT_ASSERT_SIZE(struct flow_close_event, 40);
+IT_ASSERT_SIZE(struct flow_close_event, 48);
 IT_ASSERT_SIZE(struct flow_owner_event, 32);
 IT_ASSERT_SIZE(struct tls_open_event, 48);
 IT_ASSERT_SIZE(struct tls_close_event, 40);

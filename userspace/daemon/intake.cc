@@ -177,6 +177,7 @@ void Intake::on_flow_close(const abi::flow_close_event& event) {
     out.end[IT_IN] = event.end[IT_IN];
     out.end[IT_OUT] = event.end[IT_OUT];
     out.ends_known = true;
+    out.reset = event.reset != 0;
     send(std::move(out));
   }
   flows_.erase(at);

@@ -34,6 +34,7 @@ struct StreamMessage {
   uint64_t offset = 0;                   // kData: of the first byte; kLoss: from
   uint64_t end[2] = {0, 0};              // kLoss: [0] = to; kClose: stream ends by side
   bool ends_known = false;               // kClose
+  bool reset = false;                    // kClose: by RST, not by FIN
   uint64_t time_ns = 0;                  // UNIX
   GapReason reason = GapReason::kRingFull;
   std::string bytes;                     // kData

@@ -110,7 +110,7 @@ void Session::close(const StreamMessage& message) {
     }
   }
   connection_.close(message.time_ns);
-  conversation_.finish(false, message.time_ns);
+  conversation_.finish(message.reset, message.time_ns);
 }
 
 void Session::tick(uint64_t now_ns) {
@@ -124,15 +124,10 @@ void Session::give_up(uint64_t now_ns) {
 }
 
 void Session::stop(uint64_t now_ns) {
-  StreamMessage end;
-  end.kind = StreamMessage::Kind::kClose;
-  end.time_ns = now_ns;
-  if (!closed_) {
-    decide_role();
-    connection_.close(now_ns);
-    conversation_.finish(true, now_ns);
-    closed_ = true;
-  }
+  if (std::exchange(closed_, true)) return;
+  decide_role();
+  connection_.close(now_ns);
+  conversation_.finish(true, now_ns);
 }
 
 std::vector<Exchange> Session::take(uint64_t now_ns) {
