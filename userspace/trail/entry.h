@@ -23,9 +23,6 @@ struct Entry {
 // kExhausted: the record is larger than kMaxRecordBytes.
 Result<Entry> make_entry(Record& record, const std::string& boot_id, const std::string& note = {});
 
-// UUID version 7 (RFC 9562) of a UNIX time in milliseconds.
-Result<std::string> make_uuid7(uint64_t unix_ms);
-
 // Checks stored bytes against the leaf and parses them. The record has its index set.
 Result<Record> open_record(uint64_t index, std::string_view leaf, std::string_view body);
 

@@ -82,6 +82,7 @@ class Scan {
                              " entries stands after " + std::to_string(end_.next_index) + " entries");
     if (visitor_.checkpoint && header.first_index >= options_.from_index)
       TRY_STATUS(visitor_.checkpoint({file.name(), offset, header.first_index, frame.value().payload}));
+    end_.frames++;
     return std::optional(frame.value().end);
   }
 
@@ -107,6 +108,7 @@ class Scan {
     }
     if (wanted) TRY_STATUS(give(file, body.value(), leaf.value()));
     end_.next_index = next;
+    end_.frames++;
     return std::optional(leaf.value().end);
   }
 
@@ -136,7 +138,8 @@ class Scan {
       TRY(bool acknowledged, later_frame(file, offset));
       if (acknowledged) return file.damage(offset, end_.next_index, what + ", and later entries follow");
     }
-    end_.torn.push_back({file.name(), offset, file.size() - offset, end_.next_index, what});
+    end_.torn.push_back(
+        {file.name(), offset, file.size() - offset, end_.next_index, end_.frames, what});
     return {};
   }
 

@@ -38,6 +38,7 @@ struct TornTail {
   uint64_t offset = 0;
   uint64_t bytes = 0;         // to the end of the file
   uint64_t next_index = 0;    // the first index that is not in this segment
+  uint64_t frames = 0;        // whole batches and checkpoints before it, in all segments read
   std::string what;
 };
 
@@ -57,6 +58,7 @@ struct ScanVisitor {
 struct ScanEnd {
   uint64_t next_index = 0;            // entries found in total
   uint64_t bytes = 0;                 // of all segments read
+  uint64_t frames = 0;                // batches and checkpoints
   std::vector<SegmentName> segments;  // read
   std::vector<TornTail> torn;         // in order of segments
 };

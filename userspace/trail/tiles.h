@@ -22,6 +22,9 @@ inline constexpr size_t kMaxEntryBytes = 65535;  // the bundle's length prefix h
 std::string tile_path(uint32_t level, uint64_t number, uint32_t width);
 std::string bundle_path(uint64_t number, uint32_t width);
 
+// The partial bundle and tiles that a tree of this size has: those of TileBuilder::partials().
+std::vector<std::string> partial_paths(uint64_t size);
+
 // uint16 big-endian length || entry.
 void append_bundle_entry(std::string& bundle, std::string_view entry);
 // The entries of a bundle; views into it. An error says at which byte it is wrong.

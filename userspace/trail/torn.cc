@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "trail/encoding.h"
 #include "trail/merkle.h"
 
@@ -52,7 +53,7 @@ std::optional<TornNote> TornNote::parse(std::string_view text) {
 Result<TornNote> note_of(const std::string& trail_dir, const TornTail& tail) {
   TRY(SegmentFile file, SegmentFile::open(trail_dir, tail.segment));
   TRY(std::string bytes, file.bytes(tail.offset, file.size() - tail.offset));
-  return TornNote{tail.segment, tail.offset, bytes.size(), hex_of(bytes_of(sha256(bytes)))};
+  return TornNote{tail.segment, tail.offset, bytes.size(), hex(bytes_of(sha256(bytes)))};
 }
 
 Result<std::vector<TornTail>> unnamed_tails(const std::string& trail_dir, const ScanEnd& end,
@@ -65,7 +66,7 @@ Result<std::vector<TornTail>> unnamed_tails(const std::string& trail_dir, const 
         return wrong(note, "is damaged at offset " + std::to_string(tail->offset) + ": " + tail->what);
       continue;
     }
-    TornTail named{note.segment, note.offset, note.bytes, 0, {}};
+    TornTail named{note.segment, note.offset, note.bytes, 0, 0, {}};
     auto now = note_of(trail_dir, named);
     if (!now.ok()) return wrong(note, "the torn tail named by a recovery record: " + now.error().message);
     if (now.value().text() != note.text() || (tail != end.torn.end() && tail->offset != note.offset))
@@ -76,7 +77,7 @@ Result<std::vector<TornTail>> unnamed_tails(const std::string& trail_dir, const 
     bool named = std::any_of(notes.begin(), notes.end(),
                              [&](const TornNote& n) { return n.segment == tail.segment; });
     if (named) continue;
-    if (tail.next_index < end.next_index)
+    if (tail.frames < end.frames)
       return Error{Code::kCorrupt, tail.segment.path() + ": offset " + std::to_string(tail.offset) +
                                        ": " + tail.what + ", and no recovery record names it"};
     unnamed.push_back(tail);

@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "infertrail/record.pb.h"
 #include "trail/checkpoint.h"
@@ -21,17 +22,25 @@
 namespace infertrail::trail {
 namespace {
 
-constexpr int kTries = 5;   // beside a writer that replaces partial tiles
+constexpr int kTries = 5;            // of everything, beside a writer that changes files
+constexpr int kSnapshotTries = 200;   // of the checkpoint and its partial files
 
 Error corrupt(const std::string& what) { return {Code::kCorrupt, what}; }
+
+// A checkpoint and the partial files of its size, which a writer removes a second later. Partial files
+// that are missing are found out when they are needed.
+struct Snapshot {
+  std::string note;
+  Checkpoint checkpoint;
+  std::map<std::string, std::string> partials;   // path -> bytes
+};
 
 // One attempt over one checkpoint.
 class Verification {
  public:
-  Verification(const std::string& dir, const VerifierKey& key, std::string note,
-               const Checkpoint& checkpoint, const std::optional<Checkpoint>& older,
-               const VerifyProgress& progress)
-      : dir_(dir), key_(key), note_(std::move(note)), checkpoint_(checkpoint), older_(older),
+  Verification(const std::string& dir, const VerifierKey& key, const Snapshot& snapshot,
+               const std::optional<Checkpoint>& older, const VerifyProgress& progress)
+      : dir_(dir), key_(key), snapshot_(snapshot), checkpoint_(snapshot.checkpoint), older_(older),
         progress_(progress), store_(dir, system_files()) {}
 
   Result<VerifyReport> run() {
@@ -95,7 +104,7 @@ class Verification {
     if (checkpoint.value().size != frame.size) return corrupt(where + "is of another size than its frame");
     if (checkpoint.value().root != builder_.root())
       return corrupt(where + "has another root than the entries before it");
-    if (frame.note == note_) note_found_ = true;
+    if (frame.note == snapshot_.note) note_found_ = true;
     return {};
   }
 
@@ -109,8 +118,10 @@ class Verification {
       return corrupt("checkpoint: its root is not the root of the first " + std::to_string(size) +
                      " entries in the segments");
     for (const TileFile& file : builder_.partials()) {
-      TRY(bool there, store_.has(file));
-      if (!there) return corrupt(file.path + ": is missing");
+      auto there = snapshot_.partials.find(file.path);
+      if (there == snapshot_.partials.end()) return corrupt(file.path + ": is missing");
+      if (there->second != file.bytes)
+        return corrupt(file.path + ": differs from the entries in the segments");
     }
     return {};
   }
@@ -187,7 +198,7 @@ class Verification {
   }
 
   VerifyReport report(const ScanEnd& end, const std::vector<TornTail>& unnamed) {
-    VerifyReport report{checkpoint_.origin, checkpoint_.size, base64_of(bytes_of(checkpoint_.root)),
+    VerifyReport report{checkpoint_.origin, checkpoint_.size, base64_encode(bytes_of(checkpoint_.root)),
                         end.next_index - checkpoint_.size, end.next_index, end.bytes, {}};
     if (!unnamed.empty())
       report.torn_tail = unnamed.back().segment.path() + ": torn tail at offset " +
@@ -197,7 +208,7 @@ class Verification {
 
   const std::string& dir_;
   const VerifierKey& key_;
-  const std::string note_;
+  const Snapshot& snapshot_;
   const Checkpoint& checkpoint_;
   const std::optional<Checkpoint>& older_;
   const VerifyProgress& progress_;
@@ -236,6 +247,35 @@ Result<std::optional<Checkpoint>> read_older(const VerifyOptions& options, const
   return std::optional(older.value());
 }
 
+Result<Snapshot> take_snapshot(const std::string& dir, const VerifierKey& key) {
+  for (int tries = 1;; tries++) {
+    Snapshot snapshot;
+    auto note = read_file(dir + "/checkpoint");
+    if (!note.ok()) return wrap(note.error(), "checkpoint");
+    snapshot.note = std::move(note.value());
+    auto checkpoint = open_checkpoint(snapshot.note, key);
+    if (!checkpoint.ok()) return corrupt("checkpoint: " + checkpoint.error().message);
+    snapshot.checkpoint = checkpoint.value();
+    std::vector<std::string> paths = partial_paths(snapshot.checkpoint.size);
+    for (const std::string& path : paths) {
+      auto bytes = read_file(dir + "/" + path);
+      if (bytes.ok()) snapshot.partials[path] = std::move(bytes.value());
+      else if (bytes.error().code != Code::kNotFound) return bytes.error();
+    }
+    if (snapshot.partials.size() == paths.size() || tries == kSnapshotTries) return snapshot;
+    auto now = read_file(dir + "/checkpoint");
+    if (now.ok() && now.value() == snapshot.note) return snapshot;   // nobody published: they are gone
+  }
+}
+
+// May a writer have changed files while they were read?
+bool changing(const std::string& dir, const Snapshot& snapshot) {
+  auto live = sequenced_by_writer(dir);
+  if (live.ok() && live.value()) return true;
+  auto now = read_file(dir + "/checkpoint");
+  return !now.ok() || now.value() != snapshot.note;
+}
+
 }  // namespace
 
 Result<VerifyReport> verify_trail(const std::string& trail_dir, const VerifyOptions& options,
@@ -243,23 +283,12 @@ Result<VerifyReport> verify_trail(const std::string& trail_dir, const VerifyOpti
   TRY(VerifierKey key, choose_key(trail_dir, options));
   TRY(std::optional<Checkpoint> older, read_older(options, key));
   for (int tries = 1;; tries++) {
-    auto note = read_file(trail_dir + "/checkpoint");
-    if (!note.ok()) return wrap(note.error(), "checkpoint");
-    auto checkpoint = open_checkpoint(note.value(), key);
-    if (!checkpoint.ok()) return corrupt("checkpoint: " + checkpoint.error().message);
-    if (older && older->size > checkpoint.value().size)
-      return corrupt("ROLLBACK: checkpoint has " + std::to_string(checkpoint.value().size) +
+    TRY(Snapshot snapshot, take_snapshot(trail_dir, key));
+    if (older && older->size > snapshot.checkpoint.size)
+      return corrupt("ROLLBACK: checkpoint has " + std::to_string(snapshot.checkpoint.size) +
                      " entries, the older one " + std::to_string(older->size));
-    auto report =
-        Verification(trail_dir, key, note.value(), checkpoint.value(), older, progress).run();
-    if (report.ok() || tries == kTries) return report;
-    // A writer may have replaced files while they were read. With none, or with nothing published
-    // since, the error stands.
-    auto live = sequenced_by_writer(trail_dir);
-    if (!live.ok() || !live.value()) {
-      auto now = read_file(trail_dir + "/checkpoint");
-      if (now.ok() && now.value() == note.value()) return report;
-    }
+    auto report = Verification(trail_dir, key, snapshot, older, progress).run();
+    if (report.ok() || tries == kTries || !changing(trail_dir, snapshot)) return report;
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "trail/encoding.h"
 
 namespace infertrail::trail {
@@ -220,7 +221,7 @@ Status TrailWriter::try_publish() {
   Checkpoint published = publisher_->published();
   std::lock_guard lock(mutex_);
   stats_.published = published.size;
-  stats_.root_base64 = base64_of(bytes_of(published.root));
+  stats_.root_base64 = base64_encode(bytes_of(published.root));
   return {};
 }
 

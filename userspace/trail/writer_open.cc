@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "trail/encoding.h"
+#include "base/bytes.h"
 #include "trail/writer.h"
 
 namespace infertrail::trail {
@@ -82,7 +83,7 @@ Status TrailWriter::start() {
   stats_.origin = options_.origin;
   stats_.size = size;
   stats_.published = publisher_->published().size;
-  stats_.root_base64 = base64_of(bytes_of(publisher_->published().root));
+  stats_.root_base64 = base64_encode(bytes_of(publisher_->published().root));
   TRY_STATUS(commit_notes());
   if (publisher_->behind()) TRY_STATUS(try_publish());
   flush_index(true);
