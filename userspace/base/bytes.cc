@@ -8,7 +8,9 @@ namespace {
 constexpr std::string_view kBase64 =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
 int base64_value(char c) {
   size_t at = kBase64.find(c);
@@ -133,8 +135,8 @@ std::string_view trim(std::string_view text) {
 }
 
 bool equals_ignore_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() &&
-         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](char x, char y) { return lower(x) == lower(y); });
 }
 
 bool starts_with_ignore_case(std::string_view text, std::string_view prefix) {
@@ -160,7 +162,7 @@ std::string format_bytes(uint64_t bytes) {
 std::string nearest(std::string_view name, const std::vector<std::string>& candidates) {
   size_t best = std::max<size_t>(2, name.size() / 2) + 1;
   std::string found;
-  if (name.size() > 256) return found;   // nobody's typing error; the distance is quadratic
+  if (name.size() > 256) return found;  // nobody's typing error; the distance is quadratic
   for (const std::string& candidate : candidates) {
     size_t distance = edit_distance(name, candidate);
     if (distance < best) {

@@ -9,24 +9,32 @@
 
 namespace infertrail {
 
-std::string hex(std::string_view bytes);                          // lower case
-std::optional<std::string> from_hex(std::string_view text);       // either case, even length
+std::string hex(std::string_view bytes);                     // lower case
+std::optional<std::string> from_hex(std::string_view text);  // either case, even length
 
-std::string base64_encode(std::string_view bytes);                // RFC 4648, with padding
+std::string base64_encode(std::string_view bytes);  // RFC 4648, with padding
 // Strict: standard alphabet, right padding, unused bits zero, nothing else in between.
 std::optional<std::string> base64_decode(std::string_view text);
 
 // RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
 bool valid_utf8(std::string_view text);
 
-inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
-inline bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-inline bool is_alnum(char c) { return is_digit(c) || is_alpha(c); }
-inline bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-int hex_digit(char c);                                            // its value, or -1
+inline bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+inline bool is_alpha(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+inline bool is_alnum(char c) {
+  return is_digit(c) || is_alpha(c);
+}
+inline bool is_space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
+int hex_digit(char c);  // its value, or -1
 
-std::string to_lower(std::string_view text);                      // ASCII only
-std::string_view trim(std::string_view text);                     // ASCII white space, both ends
+std::string to_lower(std::string_view text);   // ASCII only
+std::string_view trim(std::string_view text);  // ASCII white space, both ends
 bool equals_ignore_case(std::string_view a, std::string_view b);
 bool starts_with_ignore_case(std::string_view text, std::string_view prefix);
 bool contains_ignore_case(std::string_view text, std::string_view part);

@@ -17,7 +17,9 @@ Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
   start();
 }
 
-void Sha256::start() { IT_CHECK(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1); }
+void Sha256::start() {
+  IT_CHECK(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1);
+}
 
 void Sha256::update(std::string_view bytes) {
   IT_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
@@ -44,7 +46,8 @@ std::string hmac_sha256(std::string_view key, std::string_view bytes) {
   unsigned length = 0;
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   IT_CHECK(HMAC(EVP_sha256(), key.data() != nullptr ? key.data() : "", static_cast<int>(key.size()),
-                data, bytes.size(), reinterpret_cast<unsigned char*>(out.data()), &length) != nullptr &&
+                data, bytes.size(), reinterpret_cast<unsigned char*>(out.data()),
+                &length) != nullptr &&
            length == kSha256Bytes);
   return out;
 }

@@ -5,7 +5,9 @@
 namespace infertrail::json {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 bool is_hex(char c) {
   return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
@@ -92,7 +94,9 @@ class Parser {
     size_t index = nodes_->size() - 1;
     bool good = type == Type::kString   ? string()
                 : type == Type::kNumber ? number()
-                                        : literal(c == 't' ? "true" : c == 'f' ? "false" : "null");
+                                        : literal(c == 't'   ? "true"
+                                                  : c == 'f' ? "false"
+                                                             : "null");
     (*nodes_)[index].end = pos_;
     return good;
   }
@@ -104,7 +108,7 @@ class Parser {
     stack_.push_back({static_cast<uint32_t>(nodes_->size() - 1), kNone});
     pos_++;
     skip_space();
-    if (peek() == (type == Type::kObject ? '}' : ']')) return true;   // after_value() closes it
+    if (peek() == (type == Type::kObject ? '}' : ']')) return true;  // after_value() closes it
     if (type == Type::kObject && !name()) return false;
     opened_ = true;
     return true;
@@ -228,8 +232,7 @@ const Node* Document::find(const Node& object, std::string_view key) const {
   if (object.type != Type::kObject) return nullptr;
   const Node* found = nullptr;
   for (const Node* member = child(object); member != nullptr; member = next(*member)) {
-    std::string_view raw_key =
-        text_.substr(member->key_begin, member->key_end - member->key_begin);
+    std::string_view raw_key = text_.substr(member->key_begin, member->key_end - member->key_begin);
     bool escaped = raw_key.find('\\') != std::string_view::npos;
     if (escaped ? this->key(*member) == key : raw_key == key) found = member;
   }

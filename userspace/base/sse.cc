@@ -4,8 +4,8 @@ namespace infertrail::sse {
 namespace {
 
 struct Line {
-  size_t begin = 0, end = 0;   // without its line end
-  size_t next = 0;             // where the next line starts
+  size_t begin = 0, end = 0;  // without its line end
+  size_t next = 0;            // where the next line starts
 };
 
 Line line_at(std::string_view body, size_t begin) {

@@ -22,9 +22,11 @@ using yaml::Place;
 using yaml::Value;
 
 constexpr size_t kMaxErrors = 100;
-constexpr int64_t kMaxSeconds = 315576000000;   // of google.protobuf.Duration
+constexpr int64_t kMaxSeconds = 315576000000;  // of google.protobuf.Duration
 
-std::string quote(std::string_view text) { return "\"" + std::string(text) + "\""; }
+std::string quote(std::string_view text) {
+  return "\"" + std::string(text) + "\"";
+}
 
 // "allow" for ALLOW and for EFFECT_ALLOW of enum Effect.
 std::string enum_name(const EnumValueDescriptor& value) {
@@ -117,7 +119,7 @@ class Filler {
       problem(value.place, field.name() + " wants a list, such as [a, b]");
       return;
     }
-    out->GetReflection()->ClearField(out, &field);   // a list replaces a default, never adds to it
+    out->GetReflection()->ClearField(out, &field);  // a list replaces a default, never adds to it
     for (const Value& item : value.items) {
       if (item.kind == Value::Kind::kNull) {
         problem(key.place, field.name() + " has an item without a value");
@@ -173,27 +175,23 @@ class Filler {
   void wrong(const FieldDescriptor& field, const Value& value, const std::string& wanted) {
     std::string got = value.kind == Value::Kind::kList  ? "a list"
                       : value.kind == Value::Kind::kMap ? "fields"
-                      : value.quoted ? quote(value.scalar) + " in quotes"
-                                     : quote(value.scalar);
+                      : value.quoted                    ? quote(value.scalar) + " in quotes"
+                                                        : quote(value.scalar);
     problem(value.place, field.name() + " wants " + wanted + ", got " + got);
   }
 
   void set_scalar(const FieldDescriptor& field, const Value& value, Message* out);
-  template <typename T>
-  void set_number(const FieldDescriptor& field, const Value& value, Message* out,
-                  void (google::protobuf::Reflection::*set)(Message*, const FieldDescriptor*, T) const,
-                  void (google::protobuf::Reflection::*add)(Message*, const FieldDescriptor*, T)
-                      const);
+  template <typename T, typename Setter>
+  void set_number(const FieldDescriptor& field, const Value& value, Message* out, Setter set,
+                  Setter add);
   void set_enum(const FieldDescriptor& field, const Value& value, Message* out);
 
   std::vector<yaml::Problem>* problems_;
 };
 
-template <typename T>
-void Filler::set_number(
-    const FieldDescriptor& field, const Value& value, Message* out,
-    void (google::protobuf::Reflection::*set)(Message*, const FieldDescriptor*, T) const,
-    void (google::protobuf::Reflection::*add)(Message*, const FieldDescriptor*, T) const) {
+template <typename T, typename Setter>
+void Filler::set_number(const FieldDescriptor& field, const Value& value, Message* out, Setter set,
+                        Setter add) {
   bool size = field.name().ends_with("_bytes") && std::is_integral_v<T>;
   const std::string& text = value.scalar;
   T number{};
@@ -202,9 +200,10 @@ void Filler::set_number(
   int shift = unit.empty() ? 0 : unit == "KiB" ? 10 : unit == "MiB" ? 20 : unit == "GiB" ? 30 : -1;
   bool plain = value.kind == Value::Kind::kScalar && !value.quoted;
   if (!plain || error == std::errc::invalid_argument || shift < 0 || (shift > 0 && !size)) {
-    wrong(field, value, size ? "a size such as 4096, 512KiB, 64MiB or 2GiB"
-                        : std::is_integral_v<T> ? "a whole number"
-                                                : "a number");
+    wrong(field, value,
+          size                    ? "a size such as 4096, 512KiB, 64MiB or 2GiB"
+          : std::is_integral_v<T> ? "a whole number"
+                                  : "a number");
     return;
   }
   bool fits = error == std::errc();
@@ -225,7 +224,7 @@ void Filler::set_enum(const FieldDescriptor& field, const Value& value, Message*
   std::string names;
   for (int i = 0; i < type.value_count(); i++) {
     const EnumValueDescriptor& known = *type.value(i);
-    if (known.number() == 0) continue;   // "not given" is said by leaving the line out
+    if (known.number() == 0) continue;  // "not given" is said by leaving the line out
     std::string name = enum_name(known);
     if (value.kind == Value::Kind::kScalar && value.scalar == name) {
       const auto* reflection = out->GetReflection();
@@ -268,8 +267,10 @@ void Filler::set_scalar(const FieldDescriptor& field, const Value& value, Messag
       return set_number<double>(field, value, out, &R::SetDouble, &R::AddDouble);
     case FieldDescriptor::CPPTYPE_FLOAT:
       return set_number<float>(field, value, out, &R::SetFloat, &R::AddFloat);
-    case FieldDescriptor::CPPTYPE_ENUM: return set_enum(field, value, out);
-    case FieldDescriptor::CPPTYPE_MESSAGE: break;   // set_field() has dealt with it
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return set_enum(field, value, out);
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      break;  // set_field() has dealt with it
   }
   IT_CHECK(false);
 }

@@ -5,6 +5,7 @@
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "base/bytes.h"
@@ -44,6 +45,7 @@ class Builder : public YAML::EventHandler {
     Value value = make(Value::Kind::kScalar, mark, tag, anchor);
     value.scalar = text;
     value.quoted = tag == "!";
+    if (value.quoted) last_quoted_ = value.place;
     add(std::move(value));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
@@ -58,12 +60,13 @@ class Builder : public YAML::EventHandler {
   void OnMapEnd() override { close(); }
 
   int documents() const { return documents_; }
+  Place last_quoted() const { return last_quoted_; }  // line 0: there is none
   Value take() { return std::move(root_); }
 
  private:
   struct Open {
     Value value;
-    std::vector<Value> keys;   // of a map: the key that waits for its value
+    std::vector<Value> keys;  // of a map: the key that waits for its value
   };
 
   void problem(const YAML::Mark& mark, std::string text) {
@@ -110,7 +113,7 @@ class Builder : public YAML::EventHandler {
     } else if (open.keys.empty()) {
       open.keys.push_back(std::move(value));
     } else {
-      open.value.members.emplace_back(std::move(open.keys.back()), std::move(value));
+      open.value.members.push_back({std::move(open.keys.back()), std::move(value)});
       open.keys.clear();
     }
   }
@@ -118,6 +121,7 @@ class Builder : public YAML::EventHandler {
   std::vector<Problem>* problems_;
   std::vector<Open> stack_;
   Value root_;
+  Place last_quoted_{0, 0};
   size_t values_ = 0;
   int documents_ = 0;
 };
@@ -131,7 +135,8 @@ bool plain_text(std::string_view text, std::vector<Problem>* problems) {
   Place place;
   for (size_t i = 0; i < text.size(); i++) {
     auto c = static_cast<unsigned char>(text[i]);
-    bool control = (c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7F;
+    bool line_end = c == '\n' || (c == '\r' && i + 1 < text.size() && text[i + 1] == '\n');
+    bool control = (c < 0x20 && !line_end && c != '\t') || c == 0x7F;
     if (control) {
       problems->push_back({place, "control character 0x" + hex(text.substr(i, 1))});
       return false;
@@ -139,11 +144,35 @@ bool plain_text(std::string_view text, std::vector<Problem>* problems) {
     place.column = c == '\n' ? 1 : place.column + 1;
     if (c == '\n') place.line++;
   }
-  if (!valid_utf8(text)) {
-    problems->push_back({{}, "not UTF-8 text"});
-    return false;
+  place = {};
+  for (size_t at = 0; at < text.size(); place.line++) {
+    size_t end = std::min(text.find('\n', at), text.size());
+    if (!valid_utf8(text.substr(at, end - at))) {
+      problems->push_back({place, "this line is not UTF-8 text"});
+      return false;
+    }
+    at = end + 1;
   }
   return true;
+}
+
+// yaml-cpp takes a quote that is never closed for closed where the text ends in a line end. Only
+// the last quoted scalar can be that one.
+bool closed(std::string_view text, Place place) {
+  size_t at = text.starts_with("\xEF\xBB\xBF") ? 3 : 0;
+  for (int line = 1; line < place.line; line++) at = text.find('\n', at) + 1;
+  at += static_cast<size_t>(place.column - 1);
+  char quote = at < text.size() ? text[at] : '\0';
+  if (quote != '"' && quote != '\'') return true;  // the mark of a tag, which is refused anyway
+  for (at++; at < text.size(); at++) {
+    if (quote == '"' && text[at] == '\\') {
+      at++;
+    } else if (text[at] == quote) {
+      if (quote == '"' || at + 1 == text.size() || text[at + 1] != quote) return true;
+      at++;  // '' inside of '…'
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -152,7 +181,7 @@ Value parse(std::string_view text, std::vector<Problem>* problems) {
   if (!plain_text(text, problems)) return {};
   Builder builder(problems);
   std::istringstream stream{std::string(text)};
-  try {   // yaml-cpp throws on bad syntax; nothing leaves this function
+  try {  // yaml-cpp throws on bad syntax; nothing leaves this function
     YAML::Parser parser(stream);
     while (builder.documents() < 2 && parser.HandleNextDocument(builder)) {
     }
@@ -163,6 +192,9 @@ Value parse(std::string_view text, std::vector<Problem>* problems) {
   } catch (const std::exception& error) {
     problems->push_back({{}, std::string("cannot be read: ") + error.what()});
   }
+  Place quoted = builder.last_quoted();
+  if (problems->empty() && quoted.line > 0 && !closed(text, quoted))
+    problems->push_back({quoted, "this quote is never closed"});
   if (problems->empty() && builder.documents() == 0)
     problems->push_back({{}, "empty; exactly one document is expected"});
   return builder.take();

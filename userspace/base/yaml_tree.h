@@ -3,13 +3,12 @@
 
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace infertrail::yaml {
 
 struct Place {
-  int line = 1, column = 1;   // columns count bytes
+  int line = 1, column = 1;  // columns count bytes
 };
 
 struct Problem {
@@ -17,14 +16,20 @@ struct Problem {
   std::string text;
 };
 
+struct Member;
+
 struct Value {
   enum class Kind { kNull, kScalar, kList, kMap };
   Kind kind = Kind::kNull;
   Place place;
   std::string scalar;
   bool quoted = false;
-  std::vector<Value> items;                          // of a list
-  std::vector<std::pair<Value, Value>> members;      // of a map, in order, duplicates kept
+  std::vector<Value> items;                      // of a list
+  std::vector<Member> members;   // of a map, in order, duplicates kept
+};
+
+struct Member {
+  Value key, value;
 };
 
 // Parses exactly one document. Anchors, aliases, explicit tags, too many values or levels, and bad

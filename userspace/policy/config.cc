@@ -18,7 +18,7 @@ namespace infertrail {
 namespace {
 
 constexpr uint64_t kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB;
-constexpr size_t kMaxFile = kMiB;   // as a Kubernetes ConfigMap
+constexpr size_t kMaxFile = kMiB;  // as a Kubernetes ConfigMap
 
 std::string host_name() {
   char name[256] = {};

@@ -16,9 +16,13 @@ TEST(Bytes, HexBothWays) {
 }
 
 TEST(Bytes, Base64VectorsOfTheRfc) {
-  const std::pair<const char*, const char*> rows[] = {
-      {"", ""},         {"f", "Zg=="},         {"fo", "Zm8="},        {"foo", "Zm9v"},
-      {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+  const std::pair<const char*, const char*> rows[] = {{"", ""},
+                                                      {"f", "Zg=="},
+                                                      {"fo", "Zm8="},
+                                                      {"foo", "Zm9v"},
+                                                      {"foob", "Zm9vYg=="},
+                                                      {"fooba", "Zm9vYmE="},
+                                                      {"foobar", "Zm9vYmFy"}};
   for (auto [plain, coded] : rows) {
     EXPECT_EQ(base64_encode(plain), coded);
     EXPECT_EQ(base64_decode(coded), plain);
@@ -26,8 +30,8 @@ TEST(Bytes, Base64VectorsOfTheRfc) {
 }
 
 TEST(Bytes, Base64RefusesWhatIsNotCanonical) {
-  for (const char* bad : {"Zg=", "Zg", "Z===", "Zh==", "Zm9=", "Zm8=Zm8=", "Zm 9v", "Zm9v\n", "Zm9-",
-                          "====", "=Zm9"})
+  for (const char* bad :
+       {"Zg=", "Zg", "Z===", "Zh==", "Zm9=", "Zm8=Zm8=", "Zm 9v", "Zm9v\n", "Zm9-", "====", "=Zm9"})
     EXPECT_EQ(base64_decode(bad), std::nullopt) << bad;
 }
 
@@ -44,8 +48,9 @@ TEST(Bytes, Base64RoundTripsRandomBytes) {
 TEST(Bytes, Utf8IsStrict) {
   for (const char* good : {"", "a", "\u00e9", "\u20ac", "\U0001F600", "\uFFFD", "\xF4\x8F\xBF\xBF"})
     EXPECT_TRUE(valid_utf8(good)) << good;
-  for (const char* bad : {"\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80", "\xF0\x80\x80\x80",
-                          "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xC3", "a\xE2\x82", "\xFF"})
+  for (const char* bad :
+       {"\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80", "\xF0\x80\x80\x80",
+        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xC3", "a\xE2\x82", "\xFF"})
     EXPECT_FALSE(valid_utf8(bad)) << hex(bad);
 }
 

@@ -41,7 +41,7 @@ TEST(Crypto, RandomBytesDiffer) {
 }
 
 TEST(Crypto, Uuid7HasVersionVariantAndTime) {
-  auto id = uuid_v7(0x017F22E279B0ull * 1000000 + 500000);   // the example time of RFC 9562
+  auto id = uuid_v7(0x017F22E279B0ull * 1000000 + 500000);  // the example time of RFC 9562
   ASSERT_TRUE(id.ok());
   EXPECT_EQ(id.value().size(), 36u);
   EXPECT_EQ(id.value().substr(0, 18), "017f22e2-79b0-7800");

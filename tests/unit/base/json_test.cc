@@ -72,7 +72,8 @@ TEST(Json, DepthAndNodesAreBounded) {
   EXPECT_EQ(error_of(std::string(128, '[') + std::string(128, ']')), "parsed");
   EXPECT_EQ(error_of(std::string(129, '[') + std::string(129, ']')),
             "byte 128: expected at most 128 levels of nesting");
-  EXPECT_EQ(error_of(std::string(1000000, '[')), "byte 128: expected at most 128 levels of nesting");
+  EXPECT_EQ(error_of(std::string(1000000, '[')),
+            "byte 128: expected at most 128 levels of nesting");
   EXPECT_EQ(error_of("[1,2,3]", {.max_depth = 8, .max_nodes = 3}),
             "byte 5: expected at most 3 values");
 }
@@ -99,7 +100,9 @@ TEST(Json, EscapesDecode) {
   EXPECT_EQ(decoded(R"("\ud83dx")"), "\uFFFDx");
   EXPECT_EQ(decoded(R"("\ude00")"), "\uFFFD");
   EXPECT_EQ(decoded(R"("\ud83d\ud83d\ude00")"), "\uFFFD\U0001F600");
-  EXPECT_EQ(decoded(R"("\ud83d\u0041")"), "\uFFFD" "A");
+  EXPECT_EQ(decoded(R"("\ud83d\u0041")"),
+            "\uFFFD"
+            "A");
   EXPECT_EQ(decoded("\"\xFF\xC3\""), "\xFF\xC3") << "invalid UTF-8 passes unchanged";
   EXPECT_EQ(decoded(R"("\u0000")"), std::string(1, '\0'));
 }
@@ -112,8 +115,7 @@ TEST(Json, MappedStringPointsAtTheCharacterAsWritten) {
   MappedString mapped = d.value().mapped(node);
   EXPECT_EQ(mapped.text, "a@\U0001F600\u00e9\xFFz");
   EXPECT_EQ(mapped.text, d.value().string(node));
-  EXPECT_EQ(mapped.raw,
-            (std::vector<uint32_t>{2, 3, 9, 9, 9, 9, 21, 21, 23, 24, 25}));
+  EXPECT_EQ(mapped.raw, (std::vector<uint32_t>{2, 3, 9, 9, 9, 9, 21, 21, 23, 24, 25}));
   EXPECT_EQ(text[mapped.raw.back()], '"');
 }
 

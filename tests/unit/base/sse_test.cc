@@ -46,7 +46,9 @@ TEST(Sse, LastEventMayBeIncomplete) {
 
 TEST(Sse, OddFieldsFollowTheStandard) {
   EXPECT_EQ(datas("data\n\n"), (std::vector<std::string>{""}));
-  EXPECT_EQ(datas("\xEF\xBB\xBF" "data: a\n\n"), (std::vector<std::string>{"a"}));
+  EXPECT_EQ(datas("\xEF\xBB\xBF"
+                  "data: a\n\n"),
+            (std::vector<std::string>{"a"}));
   EXPECT_EQ(datas("datax: a\n\nevent: only\n\n\n\n"), std::vector<std::string>{});
   EXPECT_EQ(datas("data: a\r\r\ndata: b"), (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(datas(""), std::vector<std::string>{});
