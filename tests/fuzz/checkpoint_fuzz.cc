@@ -1,4 +1,5 @@
-// Any bytes as a checkpoint, a vkey and an entry bundle. What is accepted must be the canonical text.
+// Any bytes as a checkpoint, a vkey and an entry bundle. What is accepted must be the canonical
+// text.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -31,5 +32,7 @@ extern "C" int checkpoint_fuzz(const uint8_t* data, size_t size) {
 }
 
 #ifdef INFERTRAIL_LIBFUZZER
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) { return checkpoint_fuzz(data, size); }
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  return checkpoint_fuzz(data, size);
+}
 #endif

@@ -1,5 +1,6 @@
-// Any bytes as a segment's frames: must end in an answer, within the memory that the file's own size and
-// the format's limits allow. Built into the unit tests (a mutation loop) and, with clang, into a fuzzer.
+// Any bytes as a segment's frames: must end in an answer, within the memory that the file's own
+// size and the format's limits allow. Built into the unit tests (a mutation loop) and, with clang,
+// into a fuzzer.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -13,7 +14,8 @@ extern "C" int segment_fuzz(const uint8_t* data, size_t size) {
   (void)decode_header(bytes).ok();
   (void)TornNote::parse(bytes).has_value();
   std::string plain;
-  for (size_t at = find_frame_magic(bytes, 0); at != std::string_view::npos; at = find_frame_magic(bytes, at + 1)) {
+  for (size_t at = find_frame_magic(bytes, 0); at != std::string_view::npos;
+       at = find_frame_magic(bytes, at + 1)) {
     auto header = decode_frame_header(bytes.substr(at));
     if (!header.ok() || header.value().type == FrameType::kCheckpoint) continue;
     std::string_view payload = bytes.substr(at + kFrameHeaderBytes);
@@ -23,11 +25,14 @@ extern "C" int segment_fuzz(const uint8_t* data, size_t size) {
     auto parts = decode_parts(header.value(), payload, plain);
     if (!parts.ok()) continue;
     for (std::string_view part : parts.value())
-      if (part.data() < plain.data() || part.data() + part.size() > plain.data() + plain.size()) __builtin_trap();
+      if (part.data() < plain.data() || part.data() + part.size() > plain.data() + plain.size())
+        __builtin_trap();
   }
   return 0;
 }
 
 #ifdef INFERTRAIL_LIBFUZZER
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) { return segment_fuzz(data, size); }
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  return segment_fuzz(data, size);
+}
 #endif

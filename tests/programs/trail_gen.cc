@@ -1,4 +1,5 @@
-// trail_gen writes a trail with the product's own writer: data for the interop tests and for looking at.
+// trail_gen writes a trail with the product's own writer: data for the interop tests and for
+// looking at.
 //
 // Usage:  trail_gen <dir> <entries> [origin]
 #include <cstdio>

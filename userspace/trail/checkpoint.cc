@@ -9,9 +9,11 @@
 namespace infertrail::trail {
 namespace {
 
-constexpr std::string_view kDash = "\xE2\x80\x94 ";   // U+2014 and a space
+constexpr std::string_view kDash = "\xE2\x80\x94 ";  // U+2014 and a space
 
-Error bad(const std::string& what) { return {Code::kCorrupt, what}; }
+Error bad(const std::string& what) {
+  return {Code::kCorrupt, what};
+}
 
 std::string text_of(const Checkpoint& checkpoint) {
   return checkpoint.origin + "\n" + std::to_string(checkpoint.size) + "\n" +
@@ -26,7 +28,8 @@ Result<Checkpoint> parse_text(std::string_view text) {
     at = end + 1;
   }
   if (lines.size() != 3)
-    return bad("has " + std::to_string(lines.size()) + " lines of text, want 3 (origin, size, root)");
+    return bad("has " + std::to_string(lines.size()) +
+               " lines of text, want 3 (origin, size, root)");
   Checkpoint checkpoint;
   checkpoint.origin = lines[0];
   TRY_STATUS(check_origin(checkpoint.origin));
@@ -42,7 +45,7 @@ Result<Checkpoint> parse_text(std::string_view text) {
 
 struct SignatureLine {
   std::string_view name;
-  std::string blob;   // key id and signature
+  std::string blob;  // key id and signature
 };
 
 Result<SignatureLine> parse_signature(std::string_view line) {
@@ -86,7 +89,7 @@ Result<VerifierKey> VerifierKey::parse(std::string_view text) {
   VerifierKey key;
   key.name = text.substr(0, first);
   TRY_STATUS(check_origin(key.name));
-  auto blob = base64_decode(text.substr(second + 1));   // may hold '+' itself
+  auto blob = base64_decode(text.substr(second + 1));  // may hold '+' itself
   if (!blob || blob->size() != 33 || (*blob)[0] != 1) return bad("the key is not an Ed25519 key");
   std::memcpy(key.key.data(), blob->data() + 1, 32);
   if (text.substr(first + 1, second - first - 1) != hex(key.key_id()))
@@ -105,8 +108,7 @@ Result<std::string> sign_checkpoint(const Checkpoint& checkpoint, const Ed25519K
 
 Result<Checkpoint> open_checkpoint(std::string_view note, const VerifierKey& key) {
   size_t blank = note.find("\n\n");
-  if (blank == std::string_view::npos || note.back() != '\n')
-    return bad("is not a signed note");
+  if (blank == std::string_view::npos || note.back() != '\n') return bad("is not a signed note");
   std::string_view text = note.substr(0, blank + 1), rest = note.substr(blank + 2);
   TRY(Checkpoint checkpoint, parse_text(text));
   if (checkpoint.origin != key.name)

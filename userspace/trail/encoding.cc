@@ -11,7 +11,12 @@ size_t utf8_length(std::string_view text, size_t at) {
     return at + i < text.size() ? static_cast<uint8_t>(text[at + i]) : 0;
   };
   uint8_t first = byte(0), low = 0x80, high = 0xBF;
-  size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+  size_t length = first < 0x80   ? 1
+                  : first < 0xC2 ? 0
+                  : first < 0xE0 ? 2
+                  : first < 0xF0 ? 3
+                  : first < 0xF5 ? 4
+                                 : 0;
   if (first == 0xE0) low = 0xA0;
   if (first == 0xED) high = 0x9F;
   if (first == 0xF0) low = 0x90;

@@ -1,5 +1,5 @@
-// Numbers and text as the log's formats want them. Decoders take the canonical form only: one value has
-// one text, so that no edit of a signed file can go unseen. Thread: pure functions.
+// Numbers and text as the log's formats want them. Decoders take the canonical form only: one value
+// has one text, so that no edit of a signed file can go unseen. Thread: pure functions.
 #pragma once
 
 #include <charconv>

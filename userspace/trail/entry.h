@@ -14,8 +14,8 @@ inline constexpr size_t kSaltBytes = 32;
 
 struct Entry {
   std::string id;
-  std::string body;   // the Record, serialized without its index: the bytes that the leaf commits to
-  std::string leaf;   // the Leaf, serialized: the bytes that the tree hashes; at most kMaxLeafBytes
+  std::string body;  // the Record, serialized without its index: the bytes that the leaf commits to
+  std::string leaf;  // the Leaf, serialized: the bytes that the tree hashes; at most kMaxLeafBytes
 };
 
 // Fills in what is missing (id, salt), repairs text that is not UTF-8 (protobuf could not read it

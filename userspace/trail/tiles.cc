@@ -47,7 +47,8 @@ std::vector<std::string> partial_paths(uint64_t size) {
   uint32_t level = 0;
   for (uint64_t hashes = size; hashes > 0; hashes /= kTileWidth, level++)
     if (hashes % kTileWidth != 0)
-      paths.push_back(tile_path(level, hashes / kTileWidth, static_cast<uint32_t>(hashes % kTileWidth)));
+      paths.push_back(
+          tile_path(level, hashes / kTileWidth, static_cast<uint32_t>(hashes % kTileWidth)));
   return paths;
 }
 
@@ -78,7 +79,8 @@ void TileBuilder::append(std::string_view entry, const Hash& leaf,
   append_bundle_entry(bundle_, entry);
   range_.append(leaf);
   if (size() % kTileWidth == 0) {
-    completed.push_back({bundle_path(size() / kTileWidth - 1, kTileWidth), std::move(bundle_), size()});
+    completed.push_back(
+        {bundle_path(size() / kTileWidth - 1, kTileWidth), std::move(bundle_), size()});
     bundle_.clear();
   }
   push(0, leaf, completed);

@@ -15,13 +15,15 @@ constexpr std::string_view kAbandoned = "abandoned after a failed write";
 constexpr std::string_view kBytes = " bytes, sha256 ";
 
 Error wrong(const TornNote& note, const std::string& what) {
-  return {Code::kCorrupt, note.segment.path() + ": offset " + std::to_string(note.offset) + ": " + what};
+  return {Code::kCorrupt,
+          note.segment.path() + ": offset " + std::to_string(note.offset) + ": " + what};
 }
 
 }  // namespace
 
 std::string TornNote::text() const {
-  std::string text = "torn tail of " + segment.path() + std::string(kFrom) + std::to_string(offset) + ": ";
+  std::string text =
+      "torn tail of " + segment.path() + std::string(kFrom) + std::to_string(offset) + ": ";
   if (sha256.empty()) return text + std::string(kAbandoned);
   return text + std::to_string(bytes) + std::string(kBytes) + sha256;
 }
@@ -63,13 +65,16 @@ Result<std::vector<TornTail>> unnamed_tails(const std::string& trail_dir, const 
                              [&](const TornTail& t) { return t.segment == note.segment; });
     if (note.sha256.empty()) {
       if (tail != end.torn.end() && tail->offset < note.offset)
-        return wrong(note, "is damaged at offset " + std::to_string(tail->offset) + ": " + tail->what);
+        return wrong(note,
+                     "is damaged at offset " + std::to_string(tail->offset) + ": " + tail->what);
       continue;
     }
     TornTail named{note.segment, note.offset, note.bytes, 0, 0, {}};
     auto now = note_of(trail_dir, named);
-    if (!now.ok()) return wrong(note, "the torn tail named by a recovery record: " + now.error().message);
-    if (now.value().text() != note.text() || (tail != end.torn.end() && tail->offset != note.offset))
+    if (!now.ok())
+      return wrong(note, "the torn tail named by a recovery record: " + now.error().message);
+    if (now.value().text() != note.text() ||
+        (tail != end.torn.end() && tail->offset != note.offset))
       return wrong(note, "the torn tail is not the one that a recovery record names");
   }
   std::vector<TornTail> unnamed;

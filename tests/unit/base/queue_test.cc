@@ -13,7 +13,9 @@ namespace {
 
 using Queue = BoundedQueue<std::unique_ptr<int>>;
 
-Queue::Clock::time_point soon() { return Queue::Clock::now() + std::chrono::milliseconds(20); }
+Queue::Clock::time_point soon() {
+  return Queue::Clock::now() + std::chrono::milliseconds(20);
+}
 
 TEST(BoundedQueue, GivesItemsInOrderWithinBothLimits) {
   Queue queue(10, 100);
@@ -22,7 +24,7 @@ TEST(BoundedQueue, GivesItemsInOrderWithinBothLimits) {
   ASSERT_EQ(two.size(), 2u);
   EXPECT_EQ(*two[1], 1);
   EXPECT_EQ(queue.pop(9, 25, soon()).size(), 2u);
-  EXPECT_EQ(queue.pop(9, 1, soon()).size(), 1u);   // the first is given though it is too heavy
+  EXPECT_EQ(queue.pop(9, 1, soon()).size(), 1u);  // the first is given though it is too heavy
   EXPECT_TRUE(queue.pop(9, 9, soon()).empty());
 }
 
@@ -56,7 +58,7 @@ TEST(BoundedQueue, CloseWakesProducersAndLeavesWhatIsInside) {
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   queue.close();
   producer.join();
-  ASSERT_NE(kept, nullptr);   // not swallowed
+  ASSERT_NE(kept, nullptr);  // not swallowed
   EXPECT_EQ(queue.pop(9, 9, Queue::Clock::now() + std::chrono::hours(1)).size(), 1u);
   EXPECT_TRUE(queue.pop(9, 9, Queue::Clock::now() + std::chrono::hours(1)).empty());
 }

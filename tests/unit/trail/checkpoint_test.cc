@@ -13,7 +13,8 @@ struct Log {
   Ed25519Key key = std::move(Ed25519Key::from_seed(std::string(32, '\x07')).value());
   VerifierKey vkey{"log.test/a", key.public_key()};
 
-  std::string sign_text(const std::string& text, const std::string& id, const std::string& name) const {
+  std::string sign_text(const std::string& text, const std::string& id,
+                        const std::string& name) const {
     auto signature = key.sign(text);
     std::string blob = id;
     blob.append(reinterpret_cast<const char*>(signature.value().data()), 64);
@@ -25,7 +26,9 @@ struct Log {
   }
 };
 
-std::string root64() { return base64_encode(bytes_of(sha256("root"))); }
+std::string root64() {
+  return base64_encode(bytes_of(sha256("root")));
+}
 
 TEST(Checkpoint, ReadsWhatItSigned) {
   Log log;
@@ -40,26 +43,34 @@ TEST(Checkpoint, ReadsWhatItSigned) {
 TEST(Checkpoint, NumbersThatAreNotCanonicalAreRefusedThoughSigned) {
   Log log;
   for (const char* size : {"01", "+1", "-1", "", " 1", "1 ", "0x1", "18446744073709551616", "1e3"})
-    EXPECT_FALSE(open_checkpoint(log.note("log.test/a\n" + std::string(size) + "\n" + root64() + "\n"), log.vkey).ok())
+    EXPECT_FALSE(
+        open_checkpoint(log.note("log.test/a\n" + std::string(size) + "\n" + root64() + "\n"),
+                        log.vkey)
+            .ok())
         << size;
-  EXPECT_TRUE(open_checkpoint(log.note("log.test/a\n18446744073709551615\n" + root64() + "\n"), log.vkey).ok());
+  EXPECT_TRUE(
+      open_checkpoint(log.note("log.test/a\n18446744073709551615\n" + root64() + "\n"), log.vkey)
+          .ok());
   EXPECT_TRUE(open_checkpoint(log.note("log.test/a\n0\n" + root64() + "\n"), log.vkey).ok());
 }
 
 TEST(Checkpoint, ExtensionLinesOtherOriginsAndOddRootsAreRefusedThoughSigned) {
   Log log;
-  EXPECT_FALSE(open_checkpoint(log.note("log.test/a\n1\n" + root64() + "\nextra\n"), log.vkey).ok());
+  EXPECT_FALSE(
+      open_checkpoint(log.note("log.test/a\n1\n" + root64() + "\nextra\n"), log.vkey).ok());
   EXPECT_FALSE(open_checkpoint(log.note("log.test/b\n1\n" + root64() + "\n"), log.vkey).ok());
-  EXPECT_FALSE(open_checkpoint(log.note("log.test/a\n1\n" + root64().substr(0, 40) + "\n"), log.vkey).ok());
+  EXPECT_FALSE(
+      open_checkpoint(log.note("log.test/a\n1\n" + root64().substr(0, 40) + "\n"), log.vkey).ok());
   std::string loose = root64();
-  loose[42]++;   // bits that decode to nothing
+  loose[42]++;  // bits that decode to nothing
   EXPECT_FALSE(open_checkpoint(log.note("log.test/a\n1\n" + loose + "\n"), log.vkey).ok());
 }
 
 TEST(Checkpoint, AWrongKeyIdIsRefused) {
   Log log;
   std::string text = "log.test/a\n1\n" + root64() + "\n";
-  EXPECT_FALSE(open_checkpoint(text + "\n" + log.sign_text(text, "abcd", "log.test/a"), log.vkey).ok());
+  EXPECT_FALSE(
+      open_checkpoint(text + "\n" + log.sign_text(text, "abcd", "log.test/a"), log.vkey).ok());
 }
 
 TEST(Checkpoint, ASecondLineOfTheLogsNameIsRefusedAndOthersAreIgnored) {
@@ -69,7 +80,9 @@ TEST(Checkpoint, ASecondLineOfTheLogsNameIsRefusedAndOthersAreIgnored) {
   std::string witness = kDash + "witness " + base64_encode(std::string(76, 'w')) + "\n";
   EXPECT_TRUE(open_checkpoint(text + "\n" + witness + own + witness, log.vkey).ok());
   EXPECT_FALSE(open_checkpoint(text + "\n" + own + own, log.vkey).ok());
-  EXPECT_FALSE(open_checkpoint(text + "\n" + own + log.sign_text(text, "abcd", "log.test/a"), log.vkey).ok());
+  EXPECT_FALSE(
+      open_checkpoint(text + "\n" + own + log.sign_text(text, "abcd", "log.test/a"), log.vkey)
+          .ok());
   EXPECT_FALSE(open_checkpoint(text + "\n" + witness, log.vkey).ok());
   EXPECT_FALSE(open_checkpoint(text + "\n" + own + "junk\n", log.vkey).ok());
   EXPECT_FALSE(open_checkpoint(text + "\n" + own.substr(0, own.size() - 1), log.vkey).ok());

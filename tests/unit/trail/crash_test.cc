@@ -1,4 +1,5 @@
-// What survives: torn writes at every byte, a disk that fails at every call, and kill -9 under load.
+// What survives: torn writes at every byte, a disk that fails at every call, and kill -9 under
+// load.
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -38,7 +39,7 @@ std::map<uint64_t, std::string> ids_of(const std::string& dir, uint64_t count) {
 // A trail as a dead daemon leaves it: two published records, then a batch that was not published.
 struct DeadTrail {
   std::string dir, segment, bytes;
-  size_t published_end = 0;   // of the segment when the first two were published
+  size_t published_end = 0;  // of the segment when the first two were published
 };
 
 void build_dead_trail(const std::string& dir, DeadTrail& dead) {
@@ -69,7 +70,7 @@ void recover_and_check(const DeadTrail& dead, const std::string& bytes, const st
   ASSERT_EQ(why(dir), "verified") << label;
   expect_all(dir, before);
   auto reader = Reader::open(dir);
-  EXPECT_EQ(reader.value()->size().value(), 4u) << label;   // 2 + the recovery or the record + 1
+  EXPECT_EQ(reader.value()->size().value(), 4u) << label;  // 2 + the recovery or the record + 1
   auto third = reader.value()->read(2);
   ASSERT_OK(third);
   EXPECT_EQ(third.value().kind(), torn ? "recovery" : "exchange") << label;
@@ -153,7 +154,8 @@ void fail_everywhere(int error, bool torn, int count) {
     std::map<uint64_t, std::string> acknowledged;
     uint64_t taken = 0;
     run_over(disk, dir, 0, acknowledged, taken);
-    // Now the disk is well again; what was acknowledged is there, and so is everything that follows.
+    // Now the disk is well again; what was acknowledged is there, and so is everything that
+    // follows.
     FailingDisk well;
     uint64_t more = 0;
     run_over(well, dir, 10, acknowledged, more);
@@ -165,8 +167,12 @@ void fail_everywhere(int error, bool torn, int count) {
   }
 }
 
-TEST(Crash, OneFailingCallAnywhereLosesNothing) { fail_everywhere(EIO, false, 1); }
-TEST(Crash, OneTornWriteAnywhereLosesNothing) { fail_everywhere(ENOSPC, true, 1); }
+TEST(Crash, OneFailingCallAnywhereLosesNothing) {
+  fail_everywhere(EIO, false, 1);
+}
+TEST(Crash, OneTornWriteAnywhereLosesNothing) {
+  fail_everywhere(ENOSPC, true, 1);
+}
 TEST(Crash, ADiskThatStaysFullFromAnyCallOnLosesNothingAcknowledged) {
   TempDir temp;
   for (int i = 0; i < 60; i += 3) {
@@ -176,8 +182,9 @@ TEST(Crash, ADiskThatStaysFullFromAnyCallOnLosesNothingAcknowledged) {
     std::map<uint64_t, std::string> acknowledged;
     uint64_t taken = 0;
     run_over(disk, dir, 0, acknowledged, taken);
-    std::set<std::string> entries;   // by id: an index is given once only
-    for (const auto& [index, id] : acknowledged) EXPECT_TRUE(entries.insert(id).second) << "call " << i;
+    std::set<std::string> entries;  // by id: an index is given once only
+    for (const auto& [index, id] : acknowledged)
+      EXPECT_TRUE(entries.insert(id).second) << "call " << i;
     FailingDisk well;
     uint64_t more = 0;
     run_over(well, dir, 10, acknowledged, more);
@@ -196,7 +203,8 @@ TEST(Crash, WhatWaitsForAFullDiskIsWrittenWhenThereIsRoomAgain) {
   ASSERT_OK(writer);
   disk.error = ENOSPC, disk.count = 1 << 30, disk.first = disk.calls;
   for (uint64_t i = 0; i < 20; i++) ASSERT_OK(writer.value()->append(make_record(i)));
-  while (writer.value()->stats().write_failures < 3) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (writer.value()->stats().write_failures < 3)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_EQ(writer.value()->stats().size, 0u);
   EXPECT_NE(writer.value()->stats().last_error.find("No space left"), std::string::npos);
   disk.count = 0;
@@ -272,12 +280,14 @@ TEST(Crash, Kill9UnderLoadThirtyTimesLosesAndChangesNothingAcknowledged) {
     ::close(pipe[0]);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "run " << run << " status " << status;
+    ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        << "run " << run << " status " << status;
     size_t at = 0;
     for (size_t end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
       size_t space = text.find(' ', at);
       uint64_t index = std::stoull(text.substr(at, space - at));
-      EXPECT_TRUE(acknowledged.emplace(index, text.substr(space + 1, end - space - 1)).second) << index;
+      EXPECT_TRUE(acknowledged.emplace(index, text.substr(space + 1, end - space - 1)).second)
+          << index;
     }
     ASSERT_EQ(why(temp.trail()), "verified") << "run " << run;
     expect_all(temp.trail(), acknowledged);

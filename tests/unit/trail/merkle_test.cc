@@ -9,8 +9,14 @@ namespace infertrail::trail {
 namespace {
 
 // The inputs and roots that Certificate Transparency's implementations test themselves with.
-const std::vector<std::string> kInputs = {"", "00", "10", "2021", "3031", "40414243",
-                                          "5051525354555657", "606162636465666768696a6b6c6d6e6f"};
+const std::vector<std::string> kInputs = {"",
+                                          "00",
+                                          "10",
+                                          "2021",
+                                          "3031",
+                                          "40414243",
+                                          "5051525354555657",
+                                          "606162636465666768696a6b6c6d6e6f"};
 const std::vector<std::string> kRoots = {
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
     "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
@@ -27,7 +33,8 @@ Hash root_by_definition(const std::vector<Hash>& leaves, size_t from, size_t to)
   if (to - from == 1) return leaves[from];
   size_t split = 1;
   while (split * 2 < to - from) split *= 2;
-  return node_hash(root_by_definition(leaves, from, from + split), root_by_definition(leaves, from + split, to));
+  return node_hash(root_by_definition(leaves, from, from + split),
+                   root_by_definition(leaves, from + split, to));
 }
 
 TEST(Merkle, TheEmptyTreesRootIsTheHashOfNothing) {

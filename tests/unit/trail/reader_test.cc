@@ -10,7 +10,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kDay = "/index/2025-10-09.sqlite";   // of 1760000000
+constexpr const char* kDay = "/index/2025-10-09.sqlite";  // of 1760000000
 
 std::string answers(const std::string& dir, const LogQuery& query, bool use_index = true) {
   auto reader = Reader::open(dir, {use_index});
@@ -25,7 +25,8 @@ std::string answers(const std::string& dir, const LogQuery& query, bool use_inde
 void edit_index(const std::string& dir, const char* statement) {
   sqlite3* database = nullptr;
   ASSERT_EQ(sqlite3_open((dir + kDay).c_str(), &database), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(database, statement, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(database);
+  ASSERT_EQ(sqlite3_exec(database, statement, nullptr, nullptr, nullptr), SQLITE_OK)
+      << sqlite3_errmsg(database);
   sqlite3_close(database);
 }
 
@@ -55,13 +56,16 @@ TEST(Reader, AnswersAreTheSameWithTheIndexWithoutItAndAfterItWasDeleted) {
   std::vector<std::string> first;
   for (const LogQuery& query : queries()) first.push_back(answers(temp.trail(), query));
   EXPECT_EQ(IndexView::open(temp.trail()).covered(), 200u);
-  for (size_t i = 0; i < first.size(); i++) EXPECT_EQ(answers(temp.trail(), queries()[i], false), first[i]) << i;
+  for (size_t i = 0; i < first.size(); i++)
+    EXPECT_EQ(answers(temp.trail(), queries()[i], false), first[i]) << i;
   fs::remove_all(temp.trail() + "/index");
-  for (size_t i = 0; i < first.size(); i++) EXPECT_EQ(answers(temp.trail(), queries()[i]), first[i]) << i;
-  ASSERT_OK(write_records(options_of(temp.trail()), 0, 0));   // a start makes it again
+  for (size_t i = 0; i < first.size(); i++)
+    EXPECT_EQ(answers(temp.trail(), queries()[i]), first[i]) << i;
+  ASSERT_OK(write_records(options_of(temp.trail()), 0, 0));  // a start makes it again
   EXPECT_EQ(IndexView::open(temp.trail()).covered(), 200u);
   EXPECT_OK(verify_index(temp.trail()));
-  for (size_t i = 0; i < first.size(); i++) EXPECT_EQ(answers(temp.trail(), queries()[i]), first[i]) << i;
+  for (size_t i = 0; i < first.size(); i++)
+    EXPECT_EQ(answers(temp.trail(), queries()[i]), first[i]) << i;
 }
 
 TEST(Reader, AnIdAndItsPrefixFindTheRecord) {
@@ -81,7 +85,8 @@ TEST(Index, AHiddenRowHidesNothing) {
   std::vector<std::string> before;
   for (const LogQuery& query : queries()) before.push_back(answers(temp.trail(), query));
   edit_index(temp.trail(), "DELETE FROM records WHERE idx = 13");
-  for (size_t i = 0; i < before.size(); i++) EXPECT_EQ(answers(temp.trail(), queries()[i]), before[i]) << i;
+  for (size_t i = 0; i < before.size(); i++)
+    EXPECT_EQ(answers(temp.trail(), queries()[i]), before[i]) << i;
   EXPECT_FALSE(verify_index(temp.trail()).ok());
   ASSERT_OK(write_records(options_of(temp.trail()), 0, 0));
   EXPECT_OK(verify_index(temp.trail()));
@@ -112,8 +117,9 @@ TEST(Reader, AStoredRecordThatIsNotTheLeafsIsAnErrorThatNamesIt) {
   // A doctored body in a frame with a right crc; the leaves stay.
   std::string path = temp.trail() + "/" + SegmentName{0, 0}.path(), bytes = load(path);
   std::vector<size_t> frames;
-  for (size_t at = 0; (at = find_frame_magic(bytes, at)) != std::string::npos; at++) frames.push_back(at);
-  ASSERT_EQ(frames.size(), 4u);   // checkpoint of 0, bodies, leaves, checkpoint of 1
+  for (size_t at = 0; (at = find_frame_magic(bytes, at)) != std::string::npos; at++)
+    frames.push_back(at);
+  ASSERT_EQ(frames.size(), 4u);  // checkpoint of 0, bodies, leaves, checkpoint of 1
   Record other = make_record(0);
   std::string body = other.SerializeAsString(), doctored = bytes.substr(0, frames[1]);
   ASSERT_OK(append_bodies_frame(doctored, 0, {body}));
@@ -143,7 +149,9 @@ TEST(Reader, ReadsBesideAWriterAndSeesOnlyWhatIsSequenced) {
     before = sequenced;
     auto records = reader.value()->query(query);
     ASSERT_OK(records);
-    EXPECT_EQ(records.value().size(), std::min<uint64_t>(20, records.value().empty() ? 0 : records.value().back().index() + 1));
+    EXPECT_EQ(
+        records.value().size(),
+        std::min<uint64_t>(20, records.value().empty() ? 0 : records.value().back().index() + 1));
     if (before > 0) {
       EXPECT_GE(records.value().back().index() + 1, before);
     }
@@ -162,9 +170,11 @@ TEST(Reader, BytesThatWereWrittenButNotAcknowledgedAreNotSeenBesideAWriter) {
   auto writer = TrailWriter::open(options);
   ASSERT_OK(writer);
   ASSERT_OK(writer.value()->append_durable(make_record(0)));
-  disk.count = 1 << 30, disk.first = disk.calls + 1;   // the write goes through, its fdatasync does not
+  disk.count = 1 << 30,
+  disk.first = disk.calls + 1;  // the write goes through, its fdatasync does not
   ASSERT_OK(writer.value()->append(make_record(1)));
-  while (writer.value()->stats().write_failures == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (writer.value()->stats().write_failures == 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   EXPECT_EQ(Reader::open(temp.trail()).value()->size().value(), 1u);
   disk.count = 0;
   ASSERT_OK(writer.value()->close());

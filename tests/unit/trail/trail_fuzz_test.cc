@@ -19,10 +19,18 @@ void mutate(const std::string& good, int rounds, int (*entry)(const uint8_t*, si
     for (uint64_t edits = 1 + random() % 6; edits > 0 && !bytes.empty(); edits--) {
       size_t at = random() % bytes.size();
       switch (random() % 4) {
-        case 0: bytes[at] = static_cast<char>(random()); break;
-        case 1: bytes.erase(at, 1 + random() % 9); break;
-        case 2: bytes.insert(at, bytes.substr(random() % bytes.size(), random() % 40)); break;
-        case 3: bytes.resize(at); break;
+        case 0:
+          bytes[at] = static_cast<char>(random());
+          break;
+        case 1:
+          bytes.erase(at, 1 + random() % 9);
+          break;
+        case 2:
+          bytes.insert(at, bytes.substr(random() % bytes.size(), random() % 40));
+          break;
+        case 3:
+          bytes.resize(at);
+          break;
       }
     }
     EXPECT_EQ(entry(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()), 0);

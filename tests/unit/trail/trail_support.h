@@ -19,8 +19,8 @@
 
 namespace infertrail::trail {
 
-// In memory where the system has that: these tests sync thousands of times, and what a sync is worth is
-// tested by failing it, not by the disk below.
+// In memory where the system has that: these tests sync thousands of times, and what a sync is
+// worth is tested by failing it, not by the disk below.
 class TempDir {
  public:
   TempDir() {
@@ -71,15 +71,15 @@ inline TrailOptions options_of(const std::string& dir) {
   return options;
 }
 
-#define ASSERT_OK(expression)                                            \
-  do {                                                                   \
-    auto&& assert_ok = (expression);                                     \
-    ASSERT_TRUE(assert_ok.ok()) << assert_ok.error().message;            \
+#define ASSERT_OK(expression)                                 \
+  do {                                                        \
+    auto&& assert_ok = (expression);                          \
+    ASSERT_TRUE(assert_ok.ok()) << assert_ok.error().message; \
   } while (false)
-#define EXPECT_OK(expression)                                            \
-  do {                                                                   \
-    auto&& expect_ok = (expression);                                     \
-    EXPECT_TRUE(expect_ok.ok()) << expect_ok.error().message;            \
+#define EXPECT_OK(expression)                                 \
+  do {                                                        \
+    auto&& expect_ok = (expression);                          \
+    EXPECT_TRUE(expect_ok.ok()) << expect_ok.error().message; \
   } while (false)
 
 // Writes records first..first+count-1 and closes.
@@ -117,13 +117,14 @@ inline void copy_tree(const std::string& from, const std::string& to) {
 inline std::vector<std::string> files_below(const std::string& dir) {
   std::vector<std::string> paths;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(dir))
-    if (entry.is_regular_file()) paths.push_back(std::filesystem::relative(entry.path(), dir).string());
+    if (entry.is_regular_file())
+      paths.push_back(std::filesystem::relative(entry.path(), dir).string());
   std::sort(paths.begin(), paths.end());
   return paths;
 }
 
-// A disk whose calls number `first` to `first + count - 1` fail. `torn` writes half of the bytes before
-// it fails, as a disk does that becomes full. Counts all calls.
+// A disk whose calls number `first` to `first + count - 1` fail. `torn` writes half of the bytes
+// before it fails, as a disk does that becomes full. Counts all calls.
 struct FailingDisk {
   std::atomic<int> calls{0};
   int first = -1, count = 1;
@@ -145,13 +146,17 @@ struct FailingDisk {
       if (torn && size > 1) (void)!real(fd, bytes, size / 2);
       return fail();
     };
-    ops.fdatasync = [this, fail, real = ops.fdatasync](int fd) { return fails() ? fail() : real(fd); };
+    ops.fdatasync = [this, fail, real = ops.fdatasync](int fd) {
+      return fails() ? fail() : real(fd);
+    };
     ops.fsync = [this, fail, real = ops.fsync](int fd) { return fails() ? fail() : real(fd); };
     ops.syncfs = [this, fail, real = ops.syncfs](int fd) { return fails() ? fail() : real(fd); };
     ops.rename = [this, fail, real = ops.rename](const char* from, const char* to) {
       return fails() ? fail() : real(from, to);
     };
-    ops.unlink = [this, fail, real = ops.unlink](const char* path) { return fails() ? fail() : real(path); };
+    ops.unlink = [this, fail, real = ops.unlink](const char* path) {
+      return fails() ? fail() : real(path);
+    };
     return ops;
   }
 };

@@ -19,7 +19,8 @@ bool is_evidence(const std::string& path) {
          path == "log.vkey";
 }
 
-// A closed trail of several segments, commits and checkpoints, one of them a torn tail with its record.
+// A closed trail of several segments, commits and checkpoints, one of them a torn tail with its
+// record.
 void build_rich_trail(const std::string& dir) {
   TrailOptions options = options_of(dir);
   ASSERT_OK(write_singly(options, 0, 3));
@@ -66,7 +67,8 @@ TEST(Verify, EveryFlippedByteOfEveryFileIsFoundAndItsFileNamed) {
         bad[i] = static_cast<char>(bad[i] ^ mask);
         store(temp.trail() + "/" + path, bad);
         std::string said = failure(temp.trail());
-        ASSERT_NE(said.find(path), std::string::npos) << path << " byte " << i << " mask " << mask << ": " << said;
+        ASSERT_NE(said.find(path), std::string::npos)
+            << path << " byte " << i << " mask " << mask << ": " << said;
         flips++;
       }
     store(temp.trail() + "/" + path, good);
@@ -92,9 +94,10 @@ TEST(Verify, EveryFileCutOrRemovedOrLengthenedIsFound) {
     fs::remove(full);
     EXPECT_NE(failure(temp.trail()), "verified") << path << " removed";
     store(full, good + "x");
-    if (path == last) {   // as a write that was not finished would leave it
-      EXPECT_EQ(verify_trail(temp.trail()).value().torn_tail,
-                path + ": torn tail at offset " + std::to_string(good.size()) + ": not acknowledged");
+    if (path == last) {  // as a write that was not finished would leave it
+      EXPECT_EQ(
+          verify_trail(temp.trail()).value().torn_tail,
+          path + ": torn tail at offset " + std::to_string(good.size()) + ": not acknowledged");
     } else {
       EXPECT_NE(failure(temp.trail()), "verified") << path << " lengthened";
     }
@@ -117,19 +120,26 @@ TEST(Verify, StrayAndSwappedTilesAreNamed) {
   EXPECT_NE(after([&] {
               fs::create_directories(copy + "/tile/0/001.p");
               store(copy + "/tile/0/001.p/7", std::string(7 * 32, 'x'));
-            }).find("tile/0/001.p/7"), std::string::npos);
-  EXPECT_NE(after([&] { store(copy + "/tile/0/002.p/255", load(copy + "/tile/0/001").substr(0, 255 * 32)); })
-                .find("tile/0/002.p/255"), std::string::npos);
-  EXPECT_NE(after([&] { fs::rename(copy + "/tile/entries/000", copy + "/x");
-                        fs::rename(copy + "/tile/entries/001", copy + "/tile/entries/000");
-                        fs::rename(copy + "/x", copy + "/tile/entries/001"); })
-                .find("tile/entries/000"), std::string::npos);
-  EXPECT_NE(after([&] { fs::remove(copy + "/tile/1/000.p/2"); }).find("tile/1/000.p/2"), std::string::npos);
+            }).find("tile/0/001.p/7"),
+            std::string::npos);
+  EXPECT_NE(after([&] {
+              store(copy + "/tile/0/002.p/255", load(copy + "/tile/0/001").substr(0, 255 * 32));
+            }).find("tile/0/002.p/255"),
+            std::string::npos);
+  EXPECT_NE(after([&] {
+              fs::rename(copy + "/tile/entries/000", copy + "/x");
+              fs::rename(copy + "/tile/entries/001", copy + "/tile/entries/000");
+              fs::rename(copy + "/x", copy + "/tile/entries/001");
+            }).find("tile/entries/000"),
+            std::string::npos);
+  EXPECT_NE(after([&] { fs::remove(copy + "/tile/1/000.p/2"); }).find("tile/1/000.p/2"),
+            std::string::npos);
   // A stale partial that is a true beginning is what a static server may still have: fine.
   EXPECT_EQ(after([&] {
               fs::create_directories(copy + "/tile/0/001.p");
               store(copy + "/tile/0/001.p/7", load(copy + "/tile/0/001").substr(0, 7 * 32));
-            }), "verified");
+            }),
+            "verified");
 }
 
 TEST(Verify, ARolledBackTrailIsFoundByAnOlderCheckpointOnly) {
@@ -177,7 +187,8 @@ TEST(Verify, WorksWhileADaemonIsWriting) {
     }
   });
   int verified = 0;
-  for (; writer.value()->stats().published < 4000; verified++) EXPECT_EQ(failure(temp.trail()), "verified");
+  for (; writer.value()->stats().published < 4000; verified++)
+    EXPECT_EQ(failure(temp.trail()), "verified");
   EXPECT_GT(verified, 5);
   stop = true;
   load.join();

@@ -53,7 +53,8 @@ TEST(Writer, GroupsOfManyProducersAreOneLogWithoutLoss) {
   std::vector<std::thread> producers;
   for (int t = 0; t < 4; t++)
     producers.emplace_back([&, t] {
-      for (uint64_t i = 0; i < 500; i++) EXPECT_OK(writer.value()->append(make_record(t * 1000 + i)));
+      for (uint64_t i = 0; i < 500; i++)
+        EXPECT_OK(writer.value()->append(make_record(t * 1000 + i)));
     });
   for (std::thread& thread : producers) thread.join();
   ASSERT_OK(writer.value()->close());
@@ -86,7 +87,8 @@ TEST(Writer, PublishesWithinTheInterval) {
 
 TEST(Writer, GoesOnWhereItStopped) {
   TempDir temp;
-  for (uint64_t run = 0; run < 5; run++) ASSERT_OK(write_records(options_of(temp.trail()), run * 70, 70));
+  for (uint64_t run = 0; run < 5; run++)
+    ASSERT_OK(write_records(options_of(temp.trail()), run * 70, 70));
   auto report = verify_trail(temp.trail());
   ASSERT_OK(report);
   EXPECT_EQ(report.value().size, 350u);
@@ -101,7 +103,8 @@ TEST(Writer, ASecondWriterIsRefused) {
   ASSERT_OK(writer);
   auto second = TrailWriter::open(options_of(temp.trail()));
   ASSERT_FALSE(second.ok());
-  EXPECT_NE(second.error().message.find("another infertraild writes this trail"), std::string::npos);
+  EXPECT_NE(second.error().message.find("another infertraild writes this trail"),
+            std::string::npos);
 }
 
 TEST(Writer, AKeyThatOthersCanReadIsRefused) {
@@ -126,7 +129,9 @@ TEST(Writer, AMissingKeyOfAnOldTrailAndAnotherOriginAreRefused) {
   other.origin = "infertrail.test/node2";
   EXPECT_NE(write_records(other, 0, 1).error().message.find("another log"), std::string::npos);
   fs::remove(temp.trail() + "/keys/log.key");
-  EXPECT_NE(write_records(options_of(temp.trail()), 0, 1).error().message.find("key of this trail is gone"),
+  EXPECT_NE(write_records(options_of(temp.trail()), 0, 1)
+                .error()
+                .message.find("key of this trail is gone"),
             std::string::npos);
   EXPECT_FALSE(fs::exists(temp.trail() + "/keys/log.key"));
 }
@@ -135,10 +140,12 @@ TEST(Writer, DirectoriesOpenToOthersOrNotWritableAreRefusedWithTheirName) {
   TempDir temp;
   ASSERT_EQ(::mkdir(temp.trail().c_str(), 0777), 0);
   ASSERT_EQ(::chmod(temp.trail().c_str(), 0777), 0);
-  EXPECT_NE(write_records(options_of(temp.trail()), 0, 1).error().message.find("chmod 700"), std::string::npos);
-  // A place where nothing can be made, for root too.
-  EXPECT_NE(write_records(options_of("/proc/infertrail"), 0, 1).error().message.find("/proc/infertrail"),
+  EXPECT_NE(write_records(options_of(temp.trail()), 0, 1).error().message.find("chmod 700"),
             std::string::npos);
+  // A place where nothing can be made, for root too.
+  EXPECT_NE(
+      write_records(options_of("/proc/infertrail"), 0, 1).error().message.find("/proc/infertrail"),
+      std::string::npos);
   store(temp.path() + "/file", "x");
   EXPECT_FALSE(write_records(options_of(temp.path() + "/file"), 0, 1).ok());
 }
@@ -175,7 +182,8 @@ TEST(Writer, ForeignAndNewerSegmentsStopTheStartWithTheirName) {
   EXPECT_NE(newer.find("format version 2"), std::string::npos) << newer;
   store(path, good);
   store(temp.trail() + "/segments/notes.txt", "x");
-  EXPECT_NE(write_records(options_of(temp.trail()), 3, 1).error().message.find("notes.txt"), std::string::npos);
+  EXPECT_NE(write_records(options_of(temp.trail()), 3, 1).error().message.find("notes.txt"),
+            std::string::npos);
 }
 
 TEST(Writer, RefusesToStartOnARootThatDiffersAndSaysWhatToDo) {
@@ -198,10 +206,12 @@ TEST(Writer, RefusesToStartWhenPublishedEntriesOrTilesAreNotTheirs) {
   copy_tree(dir, copy);
   std::string segment = copy + "/" + SegmentName{0, 0}.path();
   store(segment, load(segment).substr(0, 200));
-  EXPECT_NE(write_records(options_of(copy), 0, 1).error().message.find("300 entries are published"), std::string::npos);
+  EXPECT_NE(write_records(options_of(copy), 0, 1).error().message.find("300 entries are published"),
+            std::string::npos);
   copy_tree(dir, copy);
   store(copy + "/tile/0/000", std::string(8192, 'x'));
-  EXPECT_NE(write_records(options_of(copy), 0, 1).error().message.find("tile/0/000: differs"), std::string::npos);
+  EXPECT_NE(write_records(options_of(copy), 0, 1).error().message.find("tile/0/000: differs"),
+            std::string::npos);
 }
 
 TEST(Writer, MakesMissingTilesAndTheCheckpointAgain) {
@@ -226,7 +236,8 @@ TEST(Writer, RecordsOfManyMegabytesAndOddTextComeBack) {
   record.mutable_inference()->set_model(std::string(5000, 'm') + "\xC3");
   record.mutable_event()->set_what("bad \xFF\xFE utf8");
   (*record.mutable_mask()->mutable_counts())["ty\xFFpe"] = 3;
-  for (int i = 0; i < 200; i++) (*record.mutable_mask()->mutable_counts())["type" + std::to_string(i)] = 1;
+  for (int i = 0; i < 200; i++)
+    (*record.mutable_mask()->mutable_counts())["type" + std::to_string(i)] = 1;
   {
     auto writer = TrailWriter::open(options_of(temp.trail()));
     ASSERT_OK(writer);
