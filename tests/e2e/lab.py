@@ -74,6 +74,8 @@ class Child:
                 self.file.close()
                 raise AssertionError("did not end: " + self.output()[-2000:])
         self.file.close()
+        if self.process.stdout:
+            self.process.stdout.close()
         return self.process.returncode
 
 
@@ -190,6 +192,7 @@ class Lab:
         if tls:
             command += ["--ssl-key-file", "/srv/m/key.pem", "--ssl-cert-file", "/srv/m/cert.pem"]
         child = self.child("llama-%d" % port, command + list(arguments))
+        child.end_signal = signal.SIGKILL   # its clean-up waits for connections
         wait_for("llama-server", lambda: listens(port))
         return port, child.pid
 

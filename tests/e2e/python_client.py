@@ -16,6 +16,15 @@ async def call(client, number):
                        "messages": [{"role": "user", "content": name + " please"}]}).encode()
     headers = {"Content-Type": "application/json", "Authorization": "Bearer sk-pyAAAABBBBCCCC%d" % number,
                "Accept-Encoding": "identity"}
+    for attempt in range(4):
+        try:
+            return await once(client, name, body, headers)
+        except (httpx.RemoteProtocolError, httpx.ReadError):   # a kept-alive connection that the server closed
+            if attempt == 3:
+                raise
+
+
+async def once(client, name, body, headers):
     async with client.stream("POST", base + "/v1/chat/completions", content=body, headers=headers) as answer:
         answer.raise_for_status()
         port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]

@@ -1,5 +1,5 @@
-// CRC-32C (Castagnoli, RFC 3720 B.4): finds damage, not intent. Uses the SSE4.2 instruction where the
-// processor has it, a table otherwise; both give the same value. Thread: none, pure functions.
+// CRC-32C (Castagnoli, RFC 3720 B.4): finds damage, not intent. Uses the SSE4.2 instruction where
+// the processor has it, a table otherwise; both give the same value. Thread: none, pure functions.
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,9 @@ Error openssl_error(const std::string& doing) {
 }
 
 // A key must not ask for a passphrase on the daemon's terminal: an encrypted file is an error.
-int no_passphrase(char*, int, int, void*) { return -1; }
+int no_passphrase(char*, int, int, void*) {
+  return -1;
+}
 
 }  // namespace
 
@@ -100,7 +102,8 @@ Result<Ed25519Signature> Ed25519Key::sign(std::string_view message) const {
   size_t length = signature.size();
   if (!context ||
       EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, handle_.get()) != 1 ||
-      EVP_DigestSign(context.get(), signature.data(), &length, octets(message), message.size()) != 1)
+      EVP_DigestSign(context.get(), signature.data(), &length, octets(message), message.size()) !=
+          1)
     return openssl_error("sign");
   return signature;
 }
@@ -111,10 +114,10 @@ bool ed25519_verify(const Ed25519PublicKey& key, std::string_view message,
   Owned<EVP_PKEY, EVP_PKEY_free> handle(
       EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, key.data(), key.size()));
   Context context(EVP_MD_CTX_new());
-  bool valid =
-      handle && context &&
-      EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, handle.get()) == 1 &&
-      EVP_DigestVerify(context.get(), octets(signature64), 64, octets(message), message.size()) == 1;
+  bool valid = handle && context &&
+               EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, handle.get()) == 1 &&
+               EVP_DigestVerify(context.get(), octets(signature64), 64, octets(message),
+                                message.size()) == 1;
   ERR_clear_error();
   return valid;
 }

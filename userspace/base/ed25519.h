@@ -1,6 +1,7 @@
 // Ed25519 (RFC 8032, pure) over OpenSSL 3, and the key file that the log signs with.
 // The key file is PEM (PKCS #8, readable by the openssl command line), mode 0600.
-// Thread: const members may be called from any thread. Owner: the private key stays in OpenSSL's memory.
+// Thread: const members may be called from any thread. Owner: the private key stays in OpenSSL's
+// memory.
 #pragma once
 
 #include <openssl/evp.h>

@@ -29,7 +29,8 @@ struct FileOps {
 };
 const FileOps& system_files();
 
-// ENOSPC and EDQUOT are kExhausted, EACCES and EPERM and EROFS kPermission, ENOENT kNotFound, others kIo.
+// ENOSPC and EDQUOT are kExhausted, EACCES and EPERM and EROFS kPermission, ENOENT kNotFound,
+// others kIo.
 Error system_error(const std::string& doing, const std::string& path, int number);
 
 Result<std::string> read_file(const std::string& path);
@@ -40,8 +41,8 @@ Status pread_some(int fd, uint64_t offset, size_t count, const std::string& path
 Status write_all(int fd, std::string_view bytes, const std::string& path,
                  const FileOps& ops = system_files());
 
-// Whole or not at all, also over a power loss: <path>.tmp, fdatasync, rename, fsync of the directory.
-// The temporary file is removed after an error as far as the system lets us.
+// Whole or not at all, also over a power loss: <path>.tmp, fdatasync, rename, fsync of the
+// directory. The temporary file is removed after an error as far as the system lets us.
 Status write_file_atomic(const std::string& path, std::string_view bytes, mode_t mode,
                          const FileOps& ops = system_files());
 

@@ -1,6 +1,6 @@
-// A bounded queue between threads. Bounded twice: by items and by weight (bytes), because one record
-// may be as heavy as ten thousand others. push() blocks while the queue is full: pressure goes back to
-// the producer, nothing is dropped here.
+// A bounded queue between threads. Bounded twice: by items and by weight (bytes), because one
+// record may be as heavy as ten thousand others. push() blocks while the queue is full: pressure
+// goes back to the producer, nothing is dropped here.
 //
 // Thread: every member may be called from any thread. Owner: items are moved in and moved out.
 #pragma once

@@ -3,18 +3,21 @@
 #include <cstring>
 #include <vector>
 
+#include "base/bytes.h"
 #include "trail/encoding.h"
 
 namespace infertrail::trail {
 namespace {
 
-constexpr std::string_view kDash = "\xE2\x80\x94 ";   // U+2014 and a space
+constexpr std::string_view kDash = "\xE2\x80\x94 ";  // U+2014 and a space
 
-Error bad(const std::string& what) { return {Code::kCorrupt, what}; }
+Error bad(const std::string& what) {
+  return {Code::kCorrupt, what};
+}
 
 std::string text_of(const Checkpoint& checkpoint) {
   return checkpoint.origin + "\n" + std::to_string(checkpoint.size) + "\n" +
-         base64_of(bytes_of(checkpoint.root)) + "\n";
+         base64_encode(bytes_of(checkpoint.root)) + "\n";
 }
 
 Result<Checkpoint> parse_text(std::string_view text) {
@@ -25,14 +28,15 @@ Result<Checkpoint> parse_text(std::string_view text) {
     at = end + 1;
   }
   if (lines.size() != 3)
-    return bad("has " + std::to_string(lines.size()) + " lines of text, want 3 (origin, size, root)");
+    return bad("has " + std::to_string(lines.size()) +
+               " lines of text, want 3 (origin, size, root)");
   Checkpoint checkpoint;
   checkpoint.origin = lines[0];
   TRY_STATUS(check_origin(checkpoint.origin));
   auto size = canonical_number(lines[1]);
   if (!size) return bad("the size is not a plain decimal number");
   checkpoint.size = *size;
-  auto root = bytes_of_base64(lines[2]);
+  auto root = base64_decode(lines[2]);
   if (!root || root->size() != checkpoint.root.size())
     return bad("the root is not the base64 of 32 bytes");
   std::memcpy(checkpoint.root.data(), root->data(), root->size());
@@ -41,7 +45,7 @@ Result<Checkpoint> parse_text(std::string_view text) {
 
 struct SignatureLine {
   std::string_view name;
-  std::string blob;   // key id and signature
+  std::string blob;  // key id and signature
 };
 
 Result<SignatureLine> parse_signature(std::string_view line) {
@@ -49,7 +53,7 @@ Result<SignatureLine> parse_signature(std::string_view line) {
   line.remove_prefix(kDash.size());
   size_t space = line.find(' ');
   if (space == std::string_view::npos || space == 0) return bad("a signature line has no key name");
-  auto blob = bytes_of_base64(line.substr(space + 1));
+  auto blob = base64_decode(line.substr(space + 1));
   if (!blob || blob->size() < 5) return bad("a signature is not base64");
   return SignatureLine{line.substr(0, space), std::move(*blob)};
 }
@@ -75,7 +79,7 @@ std::string VerifierKey::key_id() const {
 std::string VerifierKey::text() const {
   std::string blob = "\x01";
   blob.append(reinterpret_cast<const char*>(key.data()), key.size());
-  return name + "+" + hex_of(key_id()) + "+" + base64_of(blob);
+  return name + "+" + hex(key_id()) + "+" + base64_encode(blob);
 }
 
 Result<VerifierKey> VerifierKey::parse(std::string_view text) {
@@ -85,10 +89,10 @@ Result<VerifierKey> VerifierKey::parse(std::string_view text) {
   VerifierKey key;
   key.name = text.substr(0, first);
   TRY_STATUS(check_origin(key.name));
-  auto blob = bytes_of_base64(text.substr(second + 1));   // may hold '+' itself
+  auto blob = base64_decode(text.substr(second + 1));  // may hold '+' itself
   if (!blob || blob->size() != 33 || (*blob)[0] != 1) return bad("the key is not an Ed25519 key");
   std::memcpy(key.key.data(), blob->data() + 1, 32);
-  if (text.substr(first + 1, second - first - 1) != hex_of(key.key_id()))
+  if (text.substr(first + 1, second - first - 1) != hex(key.key_id()))
     return bad("the key id does not belong to the name and the key");
   return key;
 }
@@ -99,13 +103,12 @@ Result<std::string> sign_checkpoint(const Checkpoint& checkpoint, const Ed25519K
   TRY(Ed25519Signature signature, key.sign(text));
   std::string blob = verifier.key_id();
   blob.append(reinterpret_cast<const char*>(signature.data()), signature.size());
-  return text + "\n" + std::string(kDash) + checkpoint.origin + " " + base64_of(blob) + "\n";
+  return text + "\n" + std::string(kDash) + checkpoint.origin + " " + base64_encode(blob) + "\n";
 }
 
 Result<Checkpoint> open_checkpoint(std::string_view note, const VerifierKey& key) {
   size_t blank = note.find("\n\n");
-  if (blank == std::string_view::npos || note.back() != '\n')
-    return bad("is not a signed note");
+  if (blank == std::string_view::npos || note.back() != '\n') return bad("is not a signed note");
   std::string_view text = note.substr(0, blank + 1), rest = note.substr(blank + 2);
   TRY(Checkpoint checkpoint, parse_text(text));
   if (checkpoint.origin != key.name)

@@ -1,6 +1,6 @@
 // C2SP tlog-checkpoint in a signed note, and the verifier key (vkey) that checks it.
-// Format source: c2sp.org/tlog-checkpoint, c2sp.org/signed-note, docs/formats.md. Parsed strictly: a
-// text that is not the one canonical form is refused. Thread: none, value types.
+// Format source: c2sp.org/tlog-checkpoint, c2sp.org/signed-note, docs/formats.md. Parsed strictly:
+// a text that is not the one canonical form is refused. Thread: none, value types.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +24,9 @@ struct VerifierKey {
   std::string name;
   Ed25519PublicKey key{};
 
-  static Result<VerifierKey> parse(std::string_view text);   // without line end
+  static Result<VerifierKey> parse(std::string_view text);  // without line end
   std::string text() const;
-  std::string key_id() const;   // 4 bytes: SHA-256(name || "\n" || 0x01 || key)[:4]
+  std::string key_id() const;  // 4 bytes: SHA-256(name || "\n" || 0x01 || key)[:4]
 };
 
 // A log's name: not empty, no space, no '+', no control characters, valid UTF-8, at most 200 bytes.

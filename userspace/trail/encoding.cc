@@ -5,16 +5,18 @@
 namespace infertrail::trail {
 namespace {
 
-constexpr std::string_view kAlphabet =
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 // Length of the well-formed UTF-8 character at `at` (Unicode 15 table 3-7), 0 when there is none.
 size_t utf8_length(std::string_view text, size_t at) {
   auto byte = [&](size_t i) {
     return at + i < text.size() ? static_cast<uint8_t>(text[at + i]) : 0;
   };
   uint8_t first = byte(0), low = 0x80, high = 0xBF;
-  size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
+  size_t length = first < 0x80   ? 1
+                  : first < 0xC2 ? 0
+                  : first < 0xE0 ? 2
+                  : first < 0xF0 ? 3
+                  : first < 0xF5 ? 4
+                                 : 0;
   if (first == 0xE0) low = 0xA0;
   if (first == 0xED) high = 0x9F;
   if (first == 0xF0) low = 0x90;
@@ -26,48 +28,6 @@ size_t utf8_length(std::string_view text, size_t at) {
 }
 
 }  // namespace
-
-std::string hex_of(std::string_view bytes) {
-  std::string text;
-  text.reserve(bytes.size() * 2);
-  for (unsigned char byte : bytes) {
-    text.push_back("0123456789abcdef"[byte >> 4]);
-    text.push_back("0123456789abcdef"[byte & 15]);
-  }
-  return text;
-}
-
-std::string base64_of(std::string_view bytes) {
-  std::string text;
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    uint32_t group = 0;
-    size_t have = std::min<size_t>(3, bytes.size() - at);
-    for (size_t i = 0; i < 3; i++)
-      group = (group << 8) | (i < have ? static_cast<uint8_t>(bytes[at + i]) : 0);
-    for (size_t i = 0; i < 4; i++)
-      text.push_back(i <= have ? kAlphabet[(group >> (18 - 6 * i)) & 63] : '=');
-  }
-  return text;
-}
-
-std::optional<std::string> bytes_of_base64(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  std::string bytes;
-  for (size_t at = 0; at < text.size(); at += 4) {
-    uint32_t group = 0;
-    size_t padding = 0;
-    for (size_t i = 0; i < 4; i++) {
-      size_t value = kAlphabet.find(text[at + i]);
-      if (text[at + i] == '=') value = 0, padding++;
-      if (value == std::string_view::npos || (padding > 0 && text[at + i] != '='))
-        return std::nullopt;
-      group = (group << 6) | static_cast<uint32_t>(value);
-    }
-    for (size_t i = 0; i + padding < 3; i++) bytes.push_back(static_cast<char>(group >> (16 - 8 * i)));
-  }
-  if (base64_of(bytes) != text) return std::nullopt;  // unused bits set, or padding in the middle
-  return bytes;
-}
 
 std::optional<uint64_t> canonical_number(std::string_view text) {
   uint64_t number = 0;

@@ -1,5 +1,5 @@
-// Text forms of bytes as the log's formats want them. Decoders take the canonical form only: one
-// byte string has one text, so that no edit of a signed file can go unseen. Thread: pure functions.
+// Numbers and text as the log's formats want them. Decoders take the canonical form only: one value
+// has one text, so that no edit of a signed file can go unseen. Thread: pure functions.
 #pragma once
 
 #include <charconv>
@@ -9,10 +9,6 @@
 #include <string_view>
 
 namespace infertrail::trail {
-
-std::string hex_of(std::string_view bytes);            // lower case
-std::string base64_of(std::string_view bytes);         // RFC 4648 section 4, padded
-std::optional<std::string> bytes_of_base64(std::string_view text);
 
 // Decimal without sign and leading zeros.
 std::optional<uint64_t> canonical_number(std::string_view text);

@@ -1,9 +1,9 @@
 #include "trail/entry.h"
 
-#include <openssl/rand.h>
-
 #include <chrono>
 
+#include "base/bytes.h"
+#include "base/crypto.h"
 #include "trail/encoding.h"
 #include "trail/merkle.h"
 #include "trail/segment.h"
@@ -14,13 +14,6 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
-
-Result<std::string> random_bytes(size_t count) {
-  std::string bytes(count, '\0');
-  if (RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(count)) != 1)
-    return Error{Code::kIo, "the system gives no random numbers"};
-  return bytes;
-}
 
 void repair_field(Message& message, const FieldDescriptor* field) {
   const Reflection* reflection = message.GetReflection();
@@ -49,7 +42,8 @@ void repair_keys(Map& map) {
     std::string name = key;
     changed = repair_utf8(name) || changed;
     auto copy = value;
-    if constexpr (std::is_same_v<decltype(copy), std::string>) changed = repair_utf8(copy) || changed;
+    if constexpr (std::is_same_v<decltype(copy), std::string>)
+      changed = repair_utf8(copy) || changed;
     repaired[name] = copy;
   }
   if (changed) map.swap(repaired);
@@ -115,7 +109,7 @@ Leaf make_leaf(const Record& record, const std::string& body, const std::string&
   leaf.set_note(utf8_prefix(note, 256));
   size_t kept = 0;
   for (const auto& [type, count] : record.mask().counts()) {
-    if (kept++ == 20) break;   // the record holds all of them
+    if (kept++ == 20) break;  // the record holds all of them
     (*leaf.mutable_mask_counts())[utf8_prefix(type, 32)] += count;
   }
   return leaf;
@@ -123,22 +117,13 @@ Leaf make_leaf(const Record& record, const std::string& body, const std::string&
 
 }  // namespace
 
-Result<std::string> make_uuid7(uint64_t unix_ms) {
-  TRY(std::string bytes, random_bytes(16));
-  for (int i = 0; i < 6; i++) bytes[i] = static_cast<char>(unix_ms >> (40 - 8 * i));
-  bytes[6] = static_cast<char>((bytes[6] & 0x0f) | 0x70);
-  bytes[8] = static_cast<char>((bytes[8] & 0x3f) | 0x80);
-  std::string text = hex_of(bytes);
-  for (size_t at : {8, 13, 18, 23}) text.insert(at, "-");
-  return text;
-}
-
 Result<Entry> make_entry(Record& record, const std::string& boot_id, const std::string& note) {
   record.clear_index();
   if (record.id().empty()) {
     auto now = std::chrono::system_clock::now().time_since_epoch();
-    TRY(std::string id, make_uuid7(record.has_time() ? nanoseconds(record.time()) / 1000000
-                                                     : std::chrono::nanoseconds(now).count() / 1000000));
+    TRY(std::string id,
+        uuid_v7(record.has_time() ? nanoseconds(record.time())
+                                  : static_cast<uint64_t>(std::chrono::nanoseconds(now).count())));
     record.set_id(id);
   }
   if (record.salt().size() != kSaltBytes) {
@@ -147,10 +132,9 @@ Result<Entry> make_entry(Record& record, const std::string& boot_id, const std::
   }
   repair_record(record);
   if (record.ByteSizeLong() > kMaxRecordBytes)
-    return Error{Code::kExhausted, "record " + record.id() + " has " +
-                                       std::to_string(record.ByteSizeLong()) +
-                                       " bytes, the trail takes at most " +
-                                       std::to_string(kMaxRecordBytes)};
+    return Error{Code::kExhausted,
+                 "record " + record.id() + " has " + std::to_string(record.ByteSizeLong()) +
+                     " bytes, the trail takes at most " + std::to_string(kMaxRecordBytes)};
   Entry entry;
   entry.id = record.id();
   if (!record.SerializeToString(&entry.body))
@@ -168,7 +152,8 @@ Result<Record> open_record(uint64_t index, std::string_view leaf, std::string_vi
   if (!parsed.ParseFromArray(leaf.data(), static_cast<int>(leaf.size())))
     return corrupt("its leaf does not parse");
   if (parsed.version() != 1)
-    return corrupt("its leaf is of version " + std::to_string(parsed.version()) + ", this program knows 1");
+    return corrupt("its leaf is of version " + std::to_string(parsed.version()) +
+                   ", this program knows 1");
   if (parsed.record_sha256() != bytes_of(sha256(body)) || parsed.record_bytes() != body.size())
     return corrupt("the stored record is not the one that its leaf commits to");
   Record record;

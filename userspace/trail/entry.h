@@ -14,17 +14,14 @@ inline constexpr size_t kSaltBytes = 32;
 
 struct Entry {
   std::string id;
-  std::string body;   // the Record, serialized without its index: the bytes that the leaf commits to
-  std::string leaf;   // the Leaf, serialized: the bytes that the tree hashes; at most kMaxLeafBytes
+  std::string body;  // the Record, serialized without its index: the bytes that the leaf commits to
+  std::string leaf;  // the Leaf, serialized: the bytes that the tree hashes; at most kMaxLeafBytes
 };
 
 // Fills in what is missing (id, salt), repairs text that is not UTF-8 (protobuf could not read it
 // back), and serializes. `record` then is what a reader will get. `note` goes into the leaf.
 // kExhausted: the record is larger than kMaxRecordBytes.
 Result<Entry> make_entry(Record& record, const std::string& boot_id, const std::string& note = {});
-
-// UUID version 7 (RFC 9562) of a UNIX time in milliseconds.
-Result<std::string> make_uuid7(uint64_t unix_ms);
 
 // Checks stored bytes against the leaf and parses them. The record has its index set.
 Result<Record> open_record(uint64_t index, std::string_view leaf, std::string_view body);

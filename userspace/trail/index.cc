@@ -27,7 +27,8 @@ std::string day_of(int64_t time_ns) {
 Status remove_index(const std::string& dir) {
   TRY(std::vector<std::string> names, list_dir(dir));
   for (const std::string& name : names)
-    if (::unlink((dir + "/" + name).c_str()) != 0) return system_error("unlink", dir + "/" + name, errno);
+    if (::unlink((dir + "/" + name).c_str()) != 0)
+      return system_error("unlink", dir + "/" + name, errno);
   return {};
 }
 
@@ -39,7 +40,7 @@ Result<Index> Index::open(const std::string& trail_dir, uint64_t log_size) {
   IndexView view = IndexView::open(trail_dir);
   index.covered_ = view.covered();
   if (index.covered_ == 0 || index.covered_ > log_size) {
-    view = IndexView();   // closes the files
+    view = IndexView();  // closes the files
     TRY_STATUS(remove_index(trail_dir + "/index"));
     index.covered_ = 0;
   }
@@ -49,7 +50,7 @@ Result<Index> Index::open(const std::string& trail_dir, uint64_t log_size) {
 Result<sqlite3*> Index::day(const std::string& name) {
   auto found = days_.find(name);
   if (found != days_.end()) return found->second.get();
-  if (days_.size() >= kOpenDays) days_.erase(days_.begin());   // the oldest day
+  if (days_.size() >= kOpenDays) days_.erase(days_.begin());  // the oldest day
   TRY(sql::Database database, sql::open(dir_ + "/index/" + name + ".sqlite", true));
   TRY_STATUS(sql::run(database.get(), sql::kSchema));
   return (days_[name] = std::move(database)).get();
@@ -105,8 +106,8 @@ Status verify_index(const std::string& trail_dir) {
   uint64_t next = 0;
   ScanVisitor visitor;
   visitor.batch = [&](const Batch& batch) -> Status {
-    uint64_t wanted = std::min<uint64_t>(batch.leaves.size(),
-                                         view.covered() - std::min(view.covered(), batch.first_index));
+    uint64_t wanted = std::min<uint64_t>(
+        batch.leaves.size(), view.covered() - std::min(view.covered(), batch.first_index));
     TRY(std::vector<IndexRow> rows, view.rows(batch.first_index, wanted));
     for (uint32_t i = 0; i < rows.size(); i++, next++) {
       TRY(Record record, open_record(batch.first_index + i, batch.leaves[i], batch.bodies[i]));
@@ -116,14 +117,16 @@ Status verify_index(const std::string& trail_dir) {
       row.frame_offset = batch.bodies_offset;
       row.position = i;
       if (row != rows[i])
-        return Error{Code::kCorrupt, "index: the row of entry " + std::to_string(row.index) +
-                                         " is not what the record says; delete index/ to have it made again"};
+        return Error{Code::kCorrupt,
+                     "index: the row of entry " + std::to_string(row.index) +
+                         " is not what the record says; delete index/ to have it made again"};
     }
     return {};
   };
   TRY(ScanEnd end, scan_log(trail_dir, {{}, 0, UINT64_MAX, true}, visitor));
   if (next != view.covered() || (next == 0 && end.next_index > 0))
-    return Error{Code::kCorrupt, "index: rows are missing or of no entry; delete index/ to have it made again"};
+    return Error{Code::kCorrupt,
+                 "index: rows are missing or of no entry; delete index/ to have it made again"};
   return {};
 }
 

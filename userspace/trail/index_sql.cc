@@ -17,9 +17,9 @@ const char* const kSchema =
 
 Error error_of(sqlite3* database, const std::string& doing) {
   int code = sqlite3_errcode(database);
-  Code kind = code == SQLITE_FULL                                ? Code::kExhausted
+  Code kind = code == SQLITE_FULL                               ? Code::kExhausted
               : code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? Code::kCorrupt
-                                                                 : Code::kIo;
+                                                                : Code::kIo;
   return {kind, "index: " + doing + ": " + sqlite3_errmsg(database)};
 }
 
@@ -49,23 +49,26 @@ Result<Statement> prepare(sqlite3* database, const std::string& statement) {
 }
 
 Status insert(sqlite3* database, const std::vector<const IndexRow*>& rows) {
-  TRY(Statement statement, prepare(database, "INSERT INTO records VALUES "
-                                             "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"));
+  TRY(Statement statement, prepare(database,
+                                   "INSERT INTO records VALUES "
+                                   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"));
   for (const IndexRow* row : rows) {
     int at = 0;
     auto number = [&](uint64_t value) {
       sqlite3_bind_int64(statement.get(), ++at, static_cast<sqlite3_int64>(value));
     };
     auto text = [&](const std::string& value) {
-      sqlite3_bind_text(statement.get(), ++at, value.data(), static_cast<int>(value.size()), SQLITE_STATIC);
+      sqlite3_bind_text(statement.get(), ++at, value.data(), static_cast<int>(value.size()),
+                        SQLITE_STATIC);
     };
     number(row->index), number(static_cast<uint64_t>(row->time_ns));
-    for (const std::string* value : {&row->id, &row->kind, &row->model, &row->dialect, &row->operation,
-                                     &row->exe, &row->peer_exe, &row->path, &row->verdict, &row->client,
-                                     &row->server})
+    for (const std::string* value :
+         {&row->id, &row->kind, &row->model, &row->dialect, &row->operation, &row->exe,
+          &row->peer_exe, &row->path, &row->verdict, &row->client, &row->server})
       text(*value);
     number(row->complete), number(row->stream), number(row->pid), number(row->status);
-    number(row->input_tokens), number(row->output_tokens), number(row->duration_ms), number(row->bytes);
+    number(row->input_tokens), number(row->output_tokens), number(row->duration_ms),
+        number(row->bytes);
     text(row->segment), number(row->frame_offset), number(row->position);
     if (sqlite3_step(statement.get()) != SQLITE_DONE) return error_of(database, "insert");
     sqlite3_reset(statement.get());

@@ -24,6 +24,6 @@ Error error_of(sqlite3* database, const std::string& doing);
 Status run(sqlite3* database, const std::string& statements);
 Result<Statement> prepare(sqlite3* database, const std::string& statement);
 Status insert(sqlite3* database, const std::vector<const IndexRow*>& rows);
-IndexRow row_from(sqlite3_stmt* statement);   // of "SELECT * FROM records"
+IndexRow row_from(sqlite3_stmt* statement);  // of "SELECT * FROM records"
 
 }  // namespace infertrail::trail::sql

@@ -21,7 +21,8 @@ bool contains(const std::string& text, const std::string& lower_needle) {
   auto same = [](char a, char b) {
     return std::tolower(static_cast<unsigned char>(a)) == static_cast<unsigned char>(b);
   };
-  return std::search(text.begin(), text.end(), lower_needle.begin(), lower_needle.end(), same) != text.end();
+  return std::search(text.begin(), text.end(), lower_needle.begin(), lower_needle.end(), same) !=
+         text.end();
 }
 
 // Is the needle in a string of the message, at any depth? Map entries are messages to reflection.
@@ -34,13 +35,15 @@ bool text_contains(const Message& message, const std::string& lower_needle) {
     int count = field->is_repeated() ? reflection->FieldSize(message, field) : 1;
     for (int i = 0; i < count; i++) {
       if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-        const Message& inner = field->is_repeated() ? reflection->GetRepeatedMessage(message, field, i)
-                                                    : reflection->GetMessage(message, field);
+        const Message& inner = field->is_repeated()
+                                   ? reflection->GetRepeatedMessage(message, field, i)
+                                   : reflection->GetMessage(message, field);
         if (text_contains(inner, lower_needle)) return true;
       } else if (field->type() == FieldDescriptor::TYPE_STRING) {
         const std::string& text =
-            field->is_repeated() ? reflection->GetRepeatedStringReference(message, field, i, &scratch)
-                                 : reflection->GetStringReference(message, field, &scratch);
+            field->is_repeated()
+                ? reflection->GetRepeatedStringReference(message, field, i, &scratch)
+                : reflection->GetStringReference(message, field, &scratch);
         if (contains(text, lower_needle)) return true;
       }
     }
@@ -48,7 +51,8 @@ bool text_contains(const Message& message, const std::string& lower_needle) {
   return false;
 }
 
-// The WHERE clause of a query, and its parameters in order. Numbers are put in as text: they are ours.
+// The WHERE clause of a query, and its parameters in order. Numbers are put in as text: they are
+// ours.
 struct Filter {
   std::string where;
   std::vector<std::string> texts;
@@ -73,7 +77,8 @@ Filter filter_of(const LogQuery& query, uint64_t before) {
   if (!query.id().empty()) {
     auto index = canonical_number(query.id());
     std::string by_index = index && *index <= INT64_MAX ? " OR idx = " + query.id() : "";
-    text("(substr(id, 1, " + std::to_string(query.id().size()) + ") = ?" + by_index + ")", query.id());
+    text("(substr(id, 1, " + std::to_string(query.id().size()) + ") = ?" + by_index + ")",
+         query.id());
   }
   return filter;
 }
@@ -115,7 +120,8 @@ bool matches(const LogQuery& query, const Record& record) {
   if (query.status() && record.http().status() != query.status()) return false;
   if (!query.model().empty() && record.inference().model() != query.model()) return false;
   if (!query.kind().empty() && record.kind() != query.kind()) return false;
-  if (!query.exe().empty() && record.process().exe().find(query.exe()) == std::string::npos) return false;
+  if (!query.exe().empty() && record.process().exe().find(query.exe()) == std::string::npos)
+    return false;
   if (!query.id().empty() && !record.id().starts_with(query.id()) &&
       canonical_number(query.id()) != record.index())
     return false;
@@ -134,8 +140,8 @@ IndexView IndexView::open(const std::string& trail_dir) {
   return view;
 }
 
-// False when the rows are not exactly 0..n-1: a hidden, doubled or invented row, or a writer between
-// the commits of two days. Then nobody uses the index.
+// False when the rows are not exactly 0..n-1: a hidden, doubled or invented row, or a writer
+// between the commits of two days. Then nobody uses the index.
 bool IndexView::open_days(const std::string& trail_dir) {
   auto names = list_dir(trail_dir + "/index");
   if (!names.ok()) return false;

@@ -15,7 +15,9 @@ namespace {
 
 constexpr std::string_view kWord = "sequenced ";
 
-std::string content(uint64_t size) { return std::string(kWord) + twenty_digits(size) + "\n"; }
+std::string content(uint64_t size) {
+  return std::string(kWord) + twenty_digits(size) + "\n";
+}
 
 }  // namespace
 
@@ -27,7 +29,8 @@ Result<WriterLock> WriterLock::take(const std::string& trail_dir) {
   for (int tries = 0; ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; tries++) {
     if (errno != EWOULDBLOCK) return system_error("flock", path, errno);
     if (tries == 20)
-      return Error{Code::kPermission, trail_dir + ": another infertraild writes this trail (it holds " +
+      return Error{Code::kPermission, trail_dir +
+                                          ": another infertraild writes this trail (it holds " +
                                           path + "); stop it, or give this one another directory"};
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -37,7 +40,8 @@ Result<WriterLock> WriterLock::take(const std::string& trail_dir) {
 Status WriterLock::set_sequenced(uint64_t size) {
   std::string text = content(size);
   ssize_t put = ::pwrite(fd_.get(), text.data(), text.size(), 0);
-  if (put != static_cast<ssize_t>(text.size())) return system_error("write", "lock", put < 0 ? errno : EIO);
+  if (put != static_cast<ssize_t>(text.size()))
+    return system_error("write", "lock", put < 0 ? errno : EIO);
   return {};
 }
 
@@ -50,7 +54,8 @@ Result<std::optional<uint64_t>> sequenced_by_writer(const std::string& trail_dir
   if (errno != EWOULDBLOCK) return system_error("flock", path, errno);
   std::string text;
   TRY_STATUS(pread_some(fd.get(), 0, 64, path, text));
-  if (text.size() != 31 || !text.starts_with(kWord)) return std::optional<uint64_t>(0);   // still starting
+  if (text.size() != 31 || !text.starts_with(kWord))
+    return std::optional<uint64_t>(0);  // still starting
   uint64_t size = 0;
   std::from_chars(text.data() + kWord.size(), text.data() + 30, size);
   if (content(size) != text) return Error{Code::kCorrupt, path + ": is not a lock file of a trail"};

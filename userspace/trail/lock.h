@@ -1,7 +1,7 @@
-// DIR/lock: one writer per trail (flock), and the number of entries that are durable, for readers in
-// other processes. Content: "sequenced <20 digits>\n"; it is a hint with no value after a power loss,
-// when readers find the end in the segments as the writer's recovery does.
-// Thread: the writer's. Owner: holds the descriptor and with it the lock.
+// DIR/lock: one writer per trail (flock), and the number of entries that are durable, for readers
+// in other processes. Content: "sequenced <20 digits>\n"; it is a hint with no value after a power
+// loss, when readers find the end in the segments as the writer's recovery does. Thread: the
+// writer's. Owner: holds the descriptor and with it the lock.
 #pragma once
 
 #include <cstdint>

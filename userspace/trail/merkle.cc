@@ -10,8 +10,8 @@
 namespace infertrail::trail {
 namespace {
 
-// One digest context per thread, and the algorithm fetched once: OpenSSL 3 looks it up anew on every
-// call otherwise, which costs more than hashing a node.
+// One digest context per thread, and the algorithm fetched once: OpenSSL 3 looks it up anew on
+// every call otherwise, which costs more than hashing a node.
 Hash hash_parts(std::string_view prefix, std::string_view bytes) {
   static EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   thread_local Owned<EVP_MD_CTX, EVP_MD_CTX_free> context(EVP_MD_CTX_new());
@@ -26,9 +26,13 @@ Hash hash_parts(std::string_view prefix, std::string_view bytes) {
 
 }  // namespace
 
-Hash sha256(std::string_view bytes) { return hash_parts({}, bytes); }
+Hash sha256(std::string_view bytes) {
+  return hash_parts({}, bytes);
+}
 
-Hash leaf_hash(std::string_view entry) { return hash_parts(std::string_view("\0", 1), entry); }
+Hash leaf_hash(std::string_view entry) {
+  return hash_parts(std::string_view("\0", 1), entry);
+}
 
 Hash node_hash(const Hash& left, const Hash& right) {
   char both[64];

@@ -1,6 +1,6 @@
-// The Merkle tree of RFC 6962 2.1 over SHA-256: leaf = H(0x00 || entry), node = H(0x01 || L || R), the
-// empty tree = H(""), a tree of n splits at the largest power of two below n.
-// Thread: none, value types and pure functions.
+// The Merkle tree of RFC 6962 2.1 over SHA-256: leaf = H(0x00 || entry), node = H(0x01 || L || R),
+// the empty tree = H(""), a tree of n splits at the largest power of two below n. Thread: none,
+// value types and pure functions.
 #pragma once
 
 #include <array>
@@ -23,8 +23,8 @@ Hash node_hash(const Hash& left, const Hash& right);
 // Root of exactly these hashes taken as leaves of a tree; the empty tree's root for none.
 Hash tree_root(const std::vector<Hash>& level);
 
-// The roots of the perfect subtrees that make up a growing tree, largest first: all that is needed to
-// append and to know the root, in 32 * log2(size) bytes.
+// The roots of the perfect subtrees that make up a growing tree, largest first: all that is needed
+// to append and to know the root, in 32 * log2(size) bytes.
 class CompactRange {
  public:
   void append(const Hash& leaf);

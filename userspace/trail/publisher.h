@@ -1,6 +1,6 @@
-// From sequenced to published: keeps the tree, and on demand signs its root, stores the checkpoint in
-// the segment, writes the tiles and last of all the file `checkpoint`. Each step is durable before the
-// next begins. Thread: the writer's. Owner: borrows sequencer, key and file operations.
+// From sequenced to published: keeps the tree, and on demand signs its root, stores the checkpoint
+// in the segment, writes the tiles and last of all the file `checkpoint`. Each step is durable
+// before the next begins. Thread: the writer's. Owner: borrows sequencer, key and file operations.
 #pragma once
 
 #include <string>
@@ -29,7 +29,9 @@ class Publisher {
   bool behind() const { return !published_ || published_->size != builder_.size(); }
   uint64_t size() const { return builder_.size(); }
   // The newest published checkpoint; size 0 before the first.
-  Checkpoint published() const { return published_ ? *published_ : Checkpoint{origin_, 0, sha256("")}; }
+  Checkpoint published() const {
+    return published_ ? *published_ : Checkpoint{origin_, 0, sha256("")};
+  }
   // Of files that wait for the next publish().
   size_t pending_bytes() const { return pending_bytes_; }
 
@@ -45,7 +47,7 @@ class Publisher {
   std::optional<Checkpoint> published_;
   std::vector<TileFile> pending_;
   size_t pending_bytes_ = 0;
-  std::vector<std::string> partials_;   // on disk, of published sizes
+  std::vector<std::string> partials_;  // on disk, of published sizes
 };
 
 }  // namespace infertrail::trail

@@ -38,7 +38,7 @@ Result<std::unique_ptr<Reader>> Reader::open(const std::string& trail_dir,
 // one: what its recovery would find.
 Result<uint64_t> Reader::size() {
   TRY(std::optional<uint64_t> told, sequenced_by_writer(dir_));
-  TRY(segments_, list_segments(dir_));   // after the size: its segments exist by then
+  TRY(segments_, list_segments(dir_));  // after the size: its segments exist by then
   if (told) {
     seen_size_ = *told;
   } else if (segments_.empty()) {
@@ -66,8 +66,8 @@ Result<Reader::Table*> Reader::table_of(uint64_t index) {
   return &found->second;
 }
 
-// Notes the batches below `limit`, from where the last walk ended. What does not read ends it: whether
-// that matters is known to who looks for an entry behind it.
+// Notes the batches below `limit`, from where the last walk ended. What does not read ends it:
+// whether that matters is known to who looks for an entry behind it.
 Status Reader::walk(Table& table, uint64_t limit) {
   uint64_t next = table.batches.empty() ? table.file.name().first_index
                                         : table.batches.back().first + table.batches.back().count;
@@ -99,11 +99,15 @@ Status Reader::decode(const Table& table, const BatchPlace& place) {
   uint64_t offset = bodies.value().end;
   auto leaves = table.file.frame(offset, true);
   if (!leaves.ok()) return table.file.damage(offset, place.first, leaves.error().message);
-  auto body_parts = decode_parts(bodies.value().header, bodies.value().payload, decoded->plain_bodies);
-  if (!body_parts.ok()) return table.file.damage(place.offset, place.first, body_parts.error().message);
-  auto leaf_parts = decode_parts(leaves.value().header, leaves.value().payload, decoded->plain_leaves);
+  auto body_parts =
+      decode_parts(bodies.value().header, bodies.value().payload, decoded->plain_bodies);
+  if (!body_parts.ok())
+    return table.file.damage(place.offset, place.first, body_parts.error().message);
+  auto leaf_parts =
+      decode_parts(leaves.value().header, leaves.value().payload, decoded->plain_leaves);
   if (!leaf_parts.ok()) return table.file.damage(offset, place.first, leaf_parts.error().message);
-  if (leaves.value().header.type != FrameType::kLeaves || leaf_parts.value().size() != place.count ||
+  if (leaves.value().header.type != FrameType::kLeaves ||
+      leaf_parts.value().size() != place.count ||
       leaves.value().header.first_index != place.first || body_parts.value().size() != place.count)
     return table.file.damage(offset, place.first, "the leaves of these bodies are not here");
   decoded->bodies = std::move(body_parts.value());
@@ -117,8 +121,8 @@ Result<Record> Reader::read(uint64_t index) {
   if (index >= seen_size_) {
     TRY(uint64_t now, size());
     if (index >= now)
-      return Error{Code::kNotFound, "the trail has " + std::to_string(now) + " entries; there is no entry " +
-                                        std::to_string(index)};
+      return Error{Code::kNotFound, "the trail has " + std::to_string(now) +
+                                        " entries; there is no entry " + std::to_string(index)};
   }
   TRY(Table * table, table_of(index));
   auto after = std::upper_bound(table->batches.begin(), table->batches.end(), index,
@@ -176,8 +180,9 @@ Status Reader::query(const LogQuery& query, const std::function<Status(Record)>&
   for (uint64_t index : found) {
     TRY(Record record, read(index));
     if (!matches(query, record))
-      return Error{Code::kCorrupt, "index: the row of entry " + std::to_string(index) +
-                                       " is not what the record says; delete index/ to have it made again"};
+      return Error{Code::kCorrupt,
+                   "index: the row of entry " + std::to_string(index) +
+                       " is not what the record says; delete index/ to have it made again"};
     if (query.summary()) leave_bodies_out(record);
     TRY_STATUS(each(std::move(record)));
   }

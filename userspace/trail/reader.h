@@ -1,8 +1,9 @@
-// Reads a trail: by index, or by query. Works beside a writer, in another process, and with no writer.
-// Only sequenced (durable) records are seen. The segments are the truth: each record that is returned
-// was compared with its leaf, and the index only says where to look first.
+// Reads a trail: by index, or by query. Works beside a writer, in another process, and with no
+// writer. Only sequenced (durable) records are seen. The segments are the truth: each record that
+// is returned was compared with its leaf, and the index only says where to look first.
 //
-// Thread: one at a time; make one Reader per thread. Owner: holds open files of the segments it used.
+// Thread: one at a time; make one Reader per thread. Owner: holds open files of the segments it
+// used.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,8 @@
 namespace infertrail::trail {
 
 struct ReaderOptions {
-  bool use_index = true;   // false: search the segments themselves; slower, and proof against a
-                           // doctored index (a row changed so that a filter does not find it)
+  bool use_index = true;  // false: search the segments themselves; slower, and proof against a
+                          // doctored index (a row changed so that a filter does not find it)
 };
 
 class Reader {
@@ -36,8 +37,9 @@ class Reader {
   // kNotFound: no such entry yet. kCorrupt: what is stored is not what the leaf commits to.
   Result<Record> read(uint64_t index);
 
-  // The newest `limit` (0: 100) records that match, oldest first, one at a time: a record may be large.
-  // `summary` leaves bodies and messages out. An error of `each` ends the query and is its result.
+  // The newest `limit` (0: 100) records that match, oldest first, one at a time: a record may be
+  // large. `summary` leaves bodies and messages out. An error of `each` ends the query and is its
+  // result.
   Status query(const LogQuery& query, const std::function<Status(Record)>& each);
   Result<std::vector<Record>> query(const LogQuery& query);
 
@@ -45,15 +47,15 @@ class Reader {
   struct BatchPlace {
     uint64_t first = 0;
     uint32_t count = 0;
-    uint64_t offset = 0;   // of the bodies frame
+    uint64_t offset = 0;  // of the bodies frame
   };
-  struct Table {           // of one segment, as far as it was walked
+  struct Table {  // of one segment, as far as it was walked
     explicit Table(SegmentFile opened) : file(std::move(opened)) {}
     SegmentFile file;
     uint64_t walked = kSegmentHeaderBytes;
     std::vector<BatchPlace> batches;
   };
-  struct Decoded {         // the batch read last
+  struct Decoded {  // the batch read last
     std::string plain_leaves, plain_bodies;
     std::vector<std::string_view> leaves, bodies;
     uint64_t first = 0;

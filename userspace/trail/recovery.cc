@@ -12,11 +12,13 @@
 namespace infertrail::trail {
 namespace {
 
-constexpr size_t kRebuildBytes = 16u << 20;   // of missing tiles held before they are written
+constexpr size_t kRebuildBytes = 16u << 20;  // of missing tiles held before they are written
 
 constexpr const char* kAdvice =
-    "; the trail was changed behind the daemon's back. Keep this directory as evidence, run `infertrail "
-    "verify`, then restore a good copy or start a new trail in another directory under a new origin";
+    "; the trail was changed behind the daemon's back. Keep this directory as evidence, run "
+    "`infertrail "
+    "verify`, then restore a good copy or start a new trail in another directory under a new "
+    "origin";
 
 class Recovery {
  public:
@@ -55,8 +57,9 @@ class Recovery {
     return {};
   }
 
-  // After a failed fdatasync the page cache may show bytes that the disk does not have. Whatever can be
-  // written is written, then the cache is dropped, so that what is read below is what is stored.
+  // After a failed fdatasync the page cache may show bytes that the disk does not have. Whatever
+  // can be written is written, then the cache is dropped, so that what is read below is what is
+  // stored.
   Status settle_last_segment() {
     TRY(std::vector<SegmentName> names, list_segments(dir_));
     if (names.empty()) return {};
@@ -93,9 +96,9 @@ class Recovery {
   Status at_published_size() {
     if (!out_.published) return {};
     if (out_.builder.root() != out_.published->root)
-      return Error{Code::kCorrupt, dir_ + ": the root over the first " +
-                                       std::to_string(published_size()) +
-                                       " entries in the segments is not the root of the checkpoint" + kAdvice};
+      return Error{Code::kCorrupt,
+                   dir_ + ": the root over the first " + std::to_string(published_size()) +
+                       " entries in the segments is not the root of the checkpoint" + kAdvice};
     for (TileFile& file : out_.builder.partials()) {
       out_.partials.push_back(file.path);
       TRY_STATUS(compare(std::move(file)));
@@ -122,21 +125,21 @@ class Recovery {
     TRY(std::vector<std::string> paths, store_.list());
     std::erase_if(paths, [this](const std::string& path) {
       bool stale = is_temporary(path) ||
-                   (is_partial(path) && std::find(out_.partials.begin(), out_.partials.end(), path) ==
-                                            out_.partials.end());
+                   (is_partial(path) && std::find(out_.partials.begin(), out_.partials.end(),
+                                                  path) == out_.partials.end());
       return !stale;
     });
     return store_.remove(paths);
   }
 
   Error too_short(const ScanEnd& end) {
-    std::string where = end.torn.empty() ? "the segments end there"
-                                         : end.torn.back().segment.path() + " is damaged at offset " +
-                                               std::to_string(end.torn.back().offset) + ": " +
-                                               end.torn.back().what;
-    return {Code::kCorrupt, dir_ + ": " + std::to_string(published_size()) +
-                                " entries are published, but only " + std::to_string(end.next_index) +
-                                " can be read: " + where + kAdvice};
+    std::string where =
+        end.torn.empty() ? "the segments end there"
+                         : end.torn.back().segment.path() + " is damaged at offset " +
+                               std::to_string(end.torn.back().offset) + ": " + end.torn.back().what;
+    return {Code::kCorrupt,
+            dir_ + ": " + std::to_string(published_size()) + " entries are published, but only " +
+                std::to_string(end.next_index) + " can be read: " + where + kAdvice};
   }
 
   Status find_resume(const ScanEnd& end) {

@@ -28,10 +28,11 @@ class Scan {
     if (names[0].first_index != 0)
       return Error{Code::kCorrupt, names[0].path() + ": is the oldest segment, but entries 0 to " +
                                        std::to_string(names[0].first_index - 1) + " are missing"};
-    auto after = std::upper_bound(names.begin(), names.end(),
-                                  SegmentName{options_.from_index, UINT32_MAX});
+    auto after =
+        std::upper_bound(names.begin(), names.end(), SegmentName{options_.from_index, UINT32_MAX});
     uint64_t first_index = std::prev(after)->first_index;
-    first_ = std::lower_bound(names.begin(), names.end(), SegmentName{first_index, 0}) - names.begin();
+    first_ =
+        std::lower_bound(names.begin(), names.end(), SegmentName{first_index, 0}) - names.begin();
     end_.next_index = first_index;
     return {};
   }
@@ -50,16 +51,18 @@ class Scan {
     uint64_t offset = kSegmentHeaderBytes;
     while (offset < file.size() && !stopped_) {
       TRY(std::optional<uint64_t> next, frame(file, offset));
-      if (!next) return {};   // a torn tail was noted
+      if (!next) return {};  // a torn tail was noted
       offset = *next;
     }
     if (!stopped_ && !last_ && end_.next_index != limit_)
-      return file.damage(offset, end_.next_index, "the segment ends here, but the next one begins at entry " +
-                                                      std::to_string(limit_));
+      return file.damage(
+          offset, end_.next_index,
+          "the segment ends here, but the next one begins at entry " + std::to_string(limit_));
     return {};
   }
 
-  // Handles the frame or batch at `offset`; where the next one begins, or nothing after a torn tail.
+  // Handles the frame or batch at `offset`; where the next one begins, or nothing after a torn
+  // tail.
   Result<std::optional<uint64_t>> frame(const SegmentFile& file, uint64_t offset) {
     auto head = file.frame(offset, false);
     if (!head.ok()) return failed(file, offset, head.error());
@@ -79,9 +82,12 @@ class Scan {
         header.count != 1)
       return file.damage(offset, end_.next_index,
                          "a checkpoint of " + std::to_string(header.first_index) +
-                             " entries stands after " + std::to_string(end_.next_index) + " entries");
+                             " entries stands after " + std::to_string(end_.next_index) +
+                             " entries");
     if (visitor_.checkpoint && header.first_index >= options_.from_index)
-      TRY_STATUS(visitor_.checkpoint({file.name(), offset, header.first_index, frame.value().payload}));
+      TRY_STATUS(
+          visitor_.checkpoint({file.name(), offset, header.first_index, frame.value().payload}));
+    end_.frames++;
     return std::optional(frame.value().end);
   }
 
@@ -107,6 +113,7 @@ class Scan {
     }
     if (wanted) TRY_STATUS(give(file, body.value(), leaf.value()));
     end_.next_index = next;
+    end_.frames++;
     return std::optional(leaf.value().end);
   }
 
@@ -124,7 +131,8 @@ class Scan {
     return visitor_.batch(batch);
   }
 
-  Result<std::optional<uint64_t>> failed(const SegmentFile& file, uint64_t offset, const Error& error) {
+  Result<std::optional<uint64_t>> failed(const SegmentFile& file, uint64_t offset,
+                                         const Error& error) {
     if (error.code != Code::kCorrupt) return error;
     TRY_STATUS(torn(file, offset, error.message));
     return std::optional<uint64_t>();
@@ -134,9 +142,11 @@ class Scan {
     if (!last_ && end_.next_index < limit_) return file.damage(offset, end_.next_index, what);
     if (last_) {
       TRY(bool acknowledged, later_frame(file, offset));
-      if (acknowledged) return file.damage(offset, end_.next_index, what + ", and later entries follow");
+      if (acknowledged)
+        return file.damage(offset, end_.next_index, what + ", and later entries follow");
     }
-    end_.torn.push_back({file.name(), offset, file.size() - offset, end_.next_index, what});
+    end_.torn.push_back(
+        {file.name(), offset, file.size() - offset, end_.next_index, end_.frames, what});
     return {};
   }
 
@@ -146,11 +156,13 @@ class Scan {
     size_t at = 1;
     auto first = decode_frame_header(rest);
     if (first.ok()) {
-      // When a frame stands where the damaged one ends, its payload (which clients chose) is skipped.
+      // When a frame stands where the damaged one ends, its payload (which clients chose) is
+      // skipped.
       size_t behind = kFrameHeaderBytes + first.value().stored_bytes;
       if (behind == rest.size() || find_frame_magic(rest, behind) == behind) at = behind;
     }
-    for (at = find_frame_magic(rest, at); at != std::string::npos; at = find_frame_magic(rest, at + 1)) {
+    for (at = find_frame_magic(rest, at); at != std::string::npos;
+         at = find_frame_magic(rest, at + 1)) {
       std::string_view here = std::string_view(rest).substr(at);
       auto header = decode_frame_header(here);
       if (!header.ok() || header.value().first_index <= end_.next_index) continue;
@@ -165,7 +177,7 @@ class Scan {
   const ScanOptions& options_;
   const ScanVisitor& visitor_;
   size_t first_ = 0;
-  uint64_t limit_ = UINT64_MAX;   // first index of the next segment
+  uint64_t limit_ = UINT64_MAX;  // first index of the next segment
   bool last_ = false, stopped_ = false;
   std::string plain_leaves_, plain_bodies_;
   ScanEnd end_;

@@ -18,10 +18,12 @@ constexpr std::string_view kSegmentMagic("ITSEG1\0\0", 8);
 constexpr std::string_view kFrameMagic("ITFR", 4);
 constexpr int kCompressionLevel = 3;
 
-Error damaged(const std::string& what) { return {Code::kCorrupt, what}; }
+Error damaged(const std::string& what) {
+  return {Code::kCorrupt, what};
+}
 
-// Compresses parts into one zstd frame at the end of `out` without joining them first: a batch may be
-// one body of a hundred megabytes.
+// Compresses parts into one zstd frame at the end of `out` without joining them first: a batch may
+// be one body of a hundred megabytes.
 class Compressor {
  public:
   Compressor(std::string& out, uint64_t plain_bytes) : out_(out), context_(ZSTD_createCCtx()) {
@@ -71,7 +73,7 @@ std::string encode_frame_header(const FrameHeader& header) {
   put_le(bytes, header.plain_bytes);
   put_le(bytes, header.first_index);
   put_le(bytes, header.count);
-  return bytes;   // 28 bytes; the crc follows
+  return bytes;  // 28 bytes; the crc follows
 }
 
 // Fills in the header that was left free at `start`, now that the payload behind it is known.
@@ -103,8 +105,9 @@ Status append_parts_frame(std::string& out, FrameType type, uint64_t first,
     TRY_STATUS(compressor.add(part));
   }
   TRY_STATUS(compressor.finish());
-  return seal_frame(out, start, {type, 0, static_cast<uint32_t>(plain), first,
-                                 static_cast<uint32_t>(parts.size()), 0});
+  return seal_frame(
+      out, start,
+      {type, 0, static_cast<uint32_t>(plain), first, static_cast<uint32_t>(parts.size()), 0});
 }
 
 }  // namespace
@@ -195,16 +198,17 @@ Status append_checkpoint_frame(std::string& out, uint64_t size, std::string_view
   size_t start = out.size();
   out.append(kFrameHeaderBytes, '\0');
   out += note;
-  return seal_frame(out, start, {FrameType::kCheckpoint, 0, static_cast<uint32_t>(note.size()), size, 1, 0});
+  return seal_frame(out, start,
+                    {FrameType::kCheckpoint, 0, static_cast<uint32_t>(note.size()), size, 1, 0});
 }
 
 Result<FrameHeader> decode_frame_header(std::string_view bytes) {
   if (bytes.size() < kFrameHeaderBytes) return damaged("a frame's header is cut off");
   if (!bytes.starts_with(kFrameMagic)) return damaged("no frame begins here");
   uint8_t type = get_le<uint8_t>(bytes, 4);
-  FrameHeader header{static_cast<FrameType>(type),  get_le<uint32_t>(bytes, 8),
-                     get_le<uint32_t>(bytes, 12),   get_le<uint64_t>(bytes, 16),
-                     get_le<uint32_t>(bytes, 24),   get_le<uint32_t>(bytes, 28)};
+  FrameHeader header{static_cast<FrameType>(type), get_le<uint32_t>(bytes, 8),
+                     get_le<uint32_t>(bytes, 12),  get_le<uint64_t>(bytes, 16),
+                     get_le<uint32_t>(bytes, 24),  get_le<uint32_t>(bytes, 28)};
   if (type < 1 || type > 3) return damaged("a frame has the unknown type " + std::to_string(type));
   if (get_le<uint8_t>(bytes, 5) != 0 || get_le<uint16_t>(bytes, 6) != 0)
     return damaged("reserved bytes of a frame are not zero");
@@ -224,28 +228,32 @@ Status check_frame(std::string_view header32, std::string_view payload) {
 
 Result<std::vector<std::string_view>> decode_parts(const FrameHeader& header,
                                                    std::string_view payload, std::string& plain) {
-  // The size is compared before memory is taken: a frame cannot make us allocate what it only claims.
+  // The size is compared before memory is taken: a frame cannot make us allocate what it only
+  // claims.
   if (ZSTD_getFrameContentSize(payload.data(), payload.size()) != header.plain_bytes)
     return damaged("the compressed size differs from the frame's header");
   plain.resize(header.plain_bytes);
   size_t got = ZSTD_decompress(plain.data(), plain.size(), payload.data(), payload.size());
-  if (ZSTD_isError(got) || got != plain.size())
-    return damaged("the payload does not decompress");
+  if (ZSTD_isError(got) || got != plain.size()) return damaged("the payload does not decompress");
   size_t prefix = header.type == FrameType::kBodies ? 4 : 2;
   std::vector<std::string_view> parts;
   std::string_view bytes = plain;
   while (!bytes.empty()) {
     if (bytes.size() < prefix) return damaged("a part's length is cut off");
-    uint64_t length = prefix == 4 ? get_le<uint32_t>(bytes, 0)
-                                  : (static_cast<uint8_t>(bytes[0]) << 8) + static_cast<uint8_t>(bytes[1]);
+    uint64_t length = prefix == 4
+                          ? get_le<uint32_t>(bytes, 0)
+                          : (static_cast<uint8_t>(bytes[0]) << 8) + static_cast<uint8_t>(bytes[1]);
     if (length > bytes.size() - prefix) return damaged("a part is longer than its frame");
     parts.push_back(bytes.substr(prefix, length));
     bytes.remove_prefix(prefix + length);
   }
-  if (parts.size() != header.count) return damaged("a frame holds another number of parts than it says");
+  if (parts.size() != header.count)
+    return damaged("a frame holds another number of parts than it says");
   return parts;
 }
 
-size_t find_frame_magic(std::string_view bytes, size_t from) { return bytes.find(kFrameMagic, from); }
+size_t find_frame_magic(std::string_view bytes, size_t from) {
+  return bytes.find(kFrameMagic, from);
+}
 
 }  // namespace infertrail::trail

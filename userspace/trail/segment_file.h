@@ -15,8 +15,8 @@ namespace infertrail::trail {
 struct Frame {
   FrameHeader header;
   uint64_t offset = 0;
-  uint64_t end = 0;        // of the payload: where the next frame begins
-  std::string payload;     // as stored; empty unless asked for
+  uint64_t end = 0;     // of the payload: where the next frame begins
+  std::string payload;  // as stored; empty unless asked for
 };
 
 class SegmentFile {
@@ -24,7 +24,7 @@ class SegmentFile {
   static Result<SegmentFile> open(const std::string& trail_dir, const SegmentName& name);
 
   const SegmentName& name() const { return name_; }
-  uint64_t size() const { return size_; }   // when opened, or at the last refresh()
+  uint64_t size() const { return size_; }  // when opened, or at the last refresh()
   Status refresh();
 
   // The header, checked against the file's name and, when not empty, against the log's id.

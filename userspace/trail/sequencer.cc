@@ -30,12 +30,13 @@ Status Sequencer::open_next() {
 }
 
 Status Sequencer::write(std::string& frames) {
-  if (fd_.valid() && offset_ >= segment_bytes_) fd_.reset();   // rotate
+  if (fd_.valid() && offset_ >= segment_bytes_) fd_.reset();  // rotate
   Status done;
   if (!fd_.valid()) {
     done = open_next();
     auto now = std::chrono::system_clock::now().time_since_epoch();
-    frames.insert(0, encode_header({log_, next_index_, 0, static_cast<uint64_t>(std::chrono::nanoseconds(now).count())}));
+    frames.insert(0, encode_header({log_, next_index_, 0,
+                                    static_cast<uint64_t>(std::chrono::nanoseconds(now).count())}));
   }
   std::string path = dir_ + "/" + name_.path();
   if (done.ok()) done = write_all(fd_.get(), frames, path, ops_);
@@ -50,7 +51,7 @@ Status Sequencer::write(std::string& frames) {
 
 void Sequencer::seal(const Error& error) {
   spdlog::error("trail segment={} sealed_at={} error=\"{}\"", name_.path(), offset_, error.message);
-  if (!fd_.valid()) return;   // it could not even be created
+  if (!fd_.valid()) return;  // it could not even be created
   fd_.reset();
   // Nothing in it was acknowledged: it may go, and no record needs to name it.
   if (offset_ == 0 && ops_.unlink((dir_ + "/" + name_.path()).c_str()) == 0) return;

@@ -1,8 +1,8 @@
 // Appends group commits to the current segment and makes them durable: the only code that writes
-// segments. A failed write or fdatasync seals the segment as it is (after a failed fdatasync the page
-// may be gone, so it is never tried again on that file); the next commit opens a new one, and before
-// it anything the caller must have committed the notes() of what was left behind.
-// Thread: the writer's. Owner: holds the descriptor, borrows the file operations.
+// segments. A failed write or fdatasync seals the segment as it is (after a failed fdatasync the
+// page may be gone, so it is never tried again on that file); the next commit opens a new one, and
+// before it anything the caller must have committed the notes() of what was left behind. Thread:
+// the writer's. Owner: holds the descriptor, borrows the file operations.
 #pragma once
 
 #include <string>
@@ -19,7 +19,10 @@ namespace infertrail::trail {
 class Sequencer {
  public:
   Sequencer(std::string trail_dir, std::string log, uint64_t segment_bytes, const FileOps& ops)
-      : dir_(std::move(trail_dir)), log_(std::move(log)), segment_bytes_(segment_bytes), ops_(ops) {}
+      : dir_(std::move(trail_dir)),
+        log_(std::move(log)),
+        segment_bytes_(segment_bytes),
+        ops_(ops) {}
 
   // Where the next commit goes: `next_index` entries exist.
   void start(uint64_t next_index, std::vector<TornNote> notes) {
@@ -31,7 +34,7 @@ class Sequencer {
 
   struct Place {
     SegmentName segment;
-    uint64_t offset = 0;   // of the bodies frame
+    uint64_t offset = 0;  // of the bodies frame
   };
   // Durable when it returns a place. After an error none of it counts; call again to retry.
   Result<Place> commit(const std::vector<std::string_view>& leaves,
@@ -52,9 +55,9 @@ class Sequencer {
   const std::string dir_, log_;
   const uint64_t segment_bytes_;
   const FileOps& ops_;
-  Fd fd_;                       // invalid: the next write opens a new segment
+  Fd fd_;  // invalid: the next write opens a new segment
   SegmentName name_;
-  uint64_t offset_ = 0;         // everything before it is durable; 0: not even the header
+  uint64_t offset_ = 0;  // everything before it is durable; 0: not even the header
   uint64_t next_index_ = 0;
   std::vector<TornNote> notes_;
 };

@@ -10,15 +10,17 @@
 namespace infertrail::trail {
 namespace {
 
-// Up to here each file is synced by itself; more of them share one syncfs(), which costs one journal
-// commit instead of one for each file.
+// Up to here each file is synced by itself; more of them share one syncfs(), which costs one
+// journal commit instead of one for each file.
 constexpr size_t kFilesSyncedSingly = 8;
 
-std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+std::string parent_of(const std::string& path) {
+  return path.substr(0, path.rfind('/'));
+}
 
 Status list_below(const std::string& root, const std::string& path, std::vector<std::string>& out) {
   auto names = list_dir(root + "/" + path);
-  if (!names.ok() && names.error().code == Code::kNotFound) return {};   // a writer removed it
+  if (!names.ok() && names.error().code == Code::kNotFound) return {};  // a writer removed it
   if (!names.ok()) return names.error();
   for (const std::string& name : names.value()) {
     std::string below = path + "/" + name;
@@ -38,7 +40,9 @@ Status list_below(const std::string& root, const std::string& path, std::vector<
 
 }  // namespace
 
-bool is_temporary(const std::string& path) { return path.ends_with(".tmp"); }
+bool is_temporary(const std::string& path) {
+  return path.ends_with(".tmp");
+}
 
 bool is_partial(const std::string& path) {
   size_t slash = path.rfind('/');
@@ -72,7 +76,8 @@ Status TileStore::put(const std::vector<TileFile>& files) {
     if (ops_.rename((path + ".tmp").c_str(), path.c_str()) != 0)
       return system_error("rename", path, errno);
     // A new directory's own name is in its parent, up to the trail's directory.
-    for (std::string dir = parent_of(path); dir.size() > dir_.size(); dir = parent_of(dir)) dirs.insert(dir);
+    for (std::string dir = parent_of(path); dir.size() > dir_.size(); dir = parent_of(dir))
+      dirs.insert(dir);
   }
   if (!singly && ops_.syncfs(top.get()) != 0) return system_error("syncfs", dir_, errno);
   if (singly)
@@ -92,8 +97,9 @@ Result<bool> TileStore::has(const TileFile& file) const {
 Status TileStore::remove(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
     std::string full = dir_ + "/" + path;
-    if (ops_.unlink(full.c_str()) != 0 && errno != ENOENT) return system_error("unlink", full, errno);
-    ::rmdir(parent_of(full).c_str());   // refuses when it is not empty, which is what we want
+    if (ops_.unlink(full.c_str()) != 0 && errno != ENOENT)
+      return system_error("unlink", full, errno);
+    ::rmdir(parent_of(full).c_str());  // refuses when it is not empty, which is what we want
   }
   return {};
 }

@@ -1,6 +1,6 @@
-// The published files of a trail on disk: tiles, bundles, checkpoint. They can be made again from the
-// segments at any time; here they are written so that a checkpoint never refers to a tile that a power
-// loss could take away. Thread: the writer's. Owner: borrows the file operations.
+// The published files of a trail on disk: tiles, bundles, checkpoint. They can be made again from
+// the segments at any time; here they are written so that a checkpoint never refers to a tile that
+// a power loss could take away. Thread: the writer's. Owner: borrows the file operations.
 #pragma once
 
 #include <string>
@@ -22,8 +22,8 @@ class TileStore {
   // Is the file there with these bytes? kCorrupt when it is there with others.
   Result<bool> has(const TileFile& file) const;
 
-  // Removes the given partial files, and directories that are empty then. Files that are already gone
-  // are fine.
+  // Removes the given partial files, and directories that are empty then. Files that are already
+  // gone are fine.
   Status remove(const std::vector<std::string>& paths);
 
   // Every file below tile/, as paths below the trail's directory, sorted.

@@ -40,6 +40,18 @@ std::string bundle_path(uint64_t number, uint32_t width) {
   return with_width("tile/entries/" + number_path(number), width);
 }
 
+std::vector<std::string> partial_paths(uint64_t size) {
+  std::vector<std::string> paths;
+  if (size % kTileWidth != 0)
+    paths.push_back(bundle_path(size / kTileWidth, static_cast<uint32_t>(size % kTileWidth)));
+  uint32_t level = 0;
+  for (uint64_t hashes = size; hashes > 0; hashes /= kTileWidth, level++)
+    if (hashes % kTileWidth != 0)
+      paths.push_back(
+          tile_path(level, hashes / kTileWidth, static_cast<uint32_t>(hashes % kTileWidth)));
+  return paths;
+}
+
 void append_bundle_entry(std::string& bundle, std::string_view entry) {
   IT_CHECK(entry.size() <= kMaxEntryBytes);
   bundle.push_back(static_cast<char>(entry.size() >> 8));
@@ -67,7 +79,8 @@ void TileBuilder::append(std::string_view entry, const Hash& leaf,
   append_bundle_entry(bundle_, entry);
   range_.append(leaf);
   if (size() % kTileWidth == 0) {
-    completed.push_back({bundle_path(size() / kTileWidth - 1, kTileWidth), std::move(bundle_), size()});
+    completed.push_back(
+        {bundle_path(size() / kTileWidth - 1, kTileWidth), std::move(bundle_), size()});
     bundle_.clear();
   }
   push(0, leaf, completed);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "trail/encoding.h"
 #include "trail/merkle.h"
 
@@ -14,13 +15,15 @@ constexpr std::string_view kAbandoned = "abandoned after a failed write";
 constexpr std::string_view kBytes = " bytes, sha256 ";
 
 Error wrong(const TornNote& note, const std::string& what) {
-  return {Code::kCorrupt, note.segment.path() + ": offset " + std::to_string(note.offset) + ": " + what};
+  return {Code::kCorrupt,
+          note.segment.path() + ": offset " + std::to_string(note.offset) + ": " + what};
 }
 
 }  // namespace
 
 std::string TornNote::text() const {
-  std::string text = "torn tail of " + segment.path() + std::string(kFrom) + std::to_string(offset) + ": ";
+  std::string text =
+      "torn tail of " + segment.path() + std::string(kFrom) + std::to_string(offset) + ": ";
   if (sha256.empty()) return text + std::string(kAbandoned);
   return text + std::to_string(bytes) + std::string(kBytes) + sha256;
 }
@@ -52,7 +55,7 @@ std::optional<TornNote> TornNote::parse(std::string_view text) {
 Result<TornNote> note_of(const std::string& trail_dir, const TornTail& tail) {
   TRY(SegmentFile file, SegmentFile::open(trail_dir, tail.segment));
   TRY(std::string bytes, file.bytes(tail.offset, file.size() - tail.offset));
-  return TornNote{tail.segment, tail.offset, bytes.size(), hex_of(bytes_of(sha256(bytes)))};
+  return TornNote{tail.segment, tail.offset, bytes.size(), hex(bytes_of(sha256(bytes)))};
 }
 
 Result<std::vector<TornTail>> unnamed_tails(const std::string& trail_dir, const ScanEnd& end,
@@ -62,13 +65,16 @@ Result<std::vector<TornTail>> unnamed_tails(const std::string& trail_dir, const 
                              [&](const TornTail& t) { return t.segment == note.segment; });
     if (note.sha256.empty()) {
       if (tail != end.torn.end() && tail->offset < note.offset)
-        return wrong(note, "is damaged at offset " + std::to_string(tail->offset) + ": " + tail->what);
+        return wrong(note,
+                     "is damaged at offset " + std::to_string(tail->offset) + ": " + tail->what);
       continue;
     }
-    TornTail named{note.segment, note.offset, note.bytes, 0, {}};
+    TornTail named{note.segment, note.offset, note.bytes, 0, 0, {}};
     auto now = note_of(trail_dir, named);
-    if (!now.ok()) return wrong(note, "the torn tail named by a recovery record: " + now.error().message);
-    if (now.value().text() != note.text() || (tail != end.torn.end() && tail->offset != note.offset))
+    if (!now.ok())
+      return wrong(note, "the torn tail named by a recovery record: " + now.error().message);
+    if (now.value().text() != note.text() ||
+        (tail != end.torn.end() && tail->offset != note.offset))
       return wrong(note, "the torn tail is not the one that a recovery record names");
   }
   std::vector<TornTail> unnamed;
@@ -76,7 +82,7 @@ Result<std::vector<TornTail>> unnamed_tails(const std::string& trail_dir, const 
     bool named = std::any_of(notes.begin(), notes.end(),
                              [&](const TornNote& n) { return n.segment == tail.segment; });
     if (named) continue;
-    if (tail.next_index < end.next_index)
+    if (tail.frames < end.frames)
       return Error{Code::kCorrupt, tail.segment.path() + ": offset " + std::to_string(tail.offset) +
                                        ": " + tail.what + ", and no recovery record names it"};
     unnamed.push_back(tail);

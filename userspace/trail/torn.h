@@ -1,9 +1,11 @@
-// Torn tails and the sentence by which a `recovery` leaf names one. The sentence is part of the tree,
-// so that bytes which nobody acknowledged cannot be passed off as more, or less, than they were.
-//   torn tail of segments/seg-….its from offset 4711: 38 bytes, sha256 <64 hex>      found at a start
-//   torn tail of segments/seg-….its from offset 4711: abandoned after a failed write  by a running writer
-// After a failed write the file's end is not known (the system may have dropped pages), so the second
-// form promises nothing about the bytes. Thread: pure functions.
+// Torn tails and the sentence by which a `recovery` leaf names one. The sentence is part of the
+// tree, so that bytes which nobody acknowledged cannot be passed off as more, or less, than they
+// were.
+//   torn tail of segments/seg-….its from offset 4711: 38 bytes, sha256 <64 hex>      found at a
+//   start torn tail of segments/seg-….its from offset 4711: abandoned after a failed write  by a
+//   running writer
+// After a failed write the file's end is not known (the system may have dropped pages), so the
+// second form promises nothing about the bytes. Thread: pure functions.
 #pragma once
 
 #include <optional>
@@ -20,7 +22,7 @@ struct TornNote {
   SegmentName segment;
   uint64_t offset = 0;
   uint64_t bytes = 0;
-  std::string sha256;     // hex; empty: abandoned after a failed write
+  std::string sha256;  // hex; empty: abandoned after a failed write
 
   std::string text() const;
   static std::optional<TornNote> parse(std::string_view text);

@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "infertrail/record.pb.h"
 #include "trail/checkpoint.h"
@@ -21,18 +22,33 @@
 namespace infertrail::trail {
 namespace {
 
-constexpr int kTries = 5;   // beside a writer that replaces partial tiles
+constexpr int kTries = 5;            // of everything, beside a writer that changes files
+constexpr int kSnapshotTries = 200;  // of the checkpoint and its partial files
 
-Error corrupt(const std::string& what) { return {Code::kCorrupt, what}; }
+Error corrupt(const std::string& what) {
+  return {Code::kCorrupt, what};
+}
+
+// A checkpoint and the partial files of its size, which a writer removes a second later. Partial
+// files that are missing are found out when they are needed.
+struct Snapshot {
+  std::string note;
+  Checkpoint checkpoint;
+  std::map<std::string, std::string> partials;  // path -> bytes
+};
 
 // One attempt over one checkpoint.
 class Verification {
  public:
-  Verification(const std::string& dir, const VerifierKey& key, std::string note,
-               const Checkpoint& checkpoint, const std::optional<Checkpoint>& older,
-               const VerifyProgress& progress)
-      : dir_(dir), key_(key), note_(std::move(note)), checkpoint_(checkpoint), older_(older),
-        progress_(progress), store_(dir, system_files()) {}
+  Verification(const std::string& dir, const VerifierKey& key, const Snapshot& snapshot,
+               const std::optional<Checkpoint>& older, const VerifyProgress& progress)
+      : dir_(dir),
+        key_(key),
+        snapshot_(snapshot),
+        checkpoint_(snapshot.checkpoint),
+        older_(older),
+        progress_(progress),
+        store_(dir, system_files()) {}
 
   Result<VerifyReport> run() {
     TRY_STATUS(list_files());
@@ -52,7 +68,7 @@ class Verification {
   Status list_files() {
     TRY(std::vector<std::string> paths, store_.list());
     for (std::string& path : paths) {
-      if (is_temporary(path)) continue;   // a writer's, not part of the log
+      if (is_temporary(path)) continue;  // a writer's, not part of the log
       if (is_partial(path)) {
         std::string full = path.substr(0, path.rfind(".p/"));
         partials_[full].insert(path);
@@ -68,8 +84,8 @@ class Verification {
       uint64_t index = batch.first_index + i;
       auto record = open_record(index, batch.leaves[i], batch.bodies[i]);
       if (!record.ok())
-        return corrupt(batch.segment.path() + ": offset " + std::to_string(batch.bodies_offset) + ": " +
-                       record.error().message);
+        return corrupt(batch.segment.path() + ": offset " + std::to_string(batch.bodies_offset) +
+                       ": " + record.error().message);
       std::vector<TileFile> completed;
       builder_.append(batch.leaves[i], leaf_hash(batch.leaves[i]), completed);
       for (const TileFile& file : completed) TRY_STATUS(check_full(file));
@@ -89,13 +105,15 @@ class Verification {
   }
 
   Status checkpoint_frame(const CheckpointFrame& frame) {
-    std::string where = frame.segment.path() + ": offset " + std::to_string(frame.offset) + ": checkpoint ";
+    std::string where =
+        frame.segment.path() + ": offset " + std::to_string(frame.offset) + ": checkpoint ";
     auto checkpoint = open_checkpoint(frame.note, key_);
     if (!checkpoint.ok()) return corrupt(where + checkpoint.error().message);
-    if (checkpoint.value().size != frame.size) return corrupt(where + "is of another size than its frame");
+    if (checkpoint.value().size != frame.size)
+      return corrupt(where + "is of another size than its frame");
     if (checkpoint.value().root != builder_.root())
       return corrupt(where + "has another root than the entries before it");
-    if (frame.note == note_) note_found_ = true;
+    if (frame.note == snapshot_.note) note_found_ = true;
     return {};
   }
 
@@ -103,20 +121,23 @@ class Verification {
   Status at_size() {
     uint64_t size = builder_.size();
     if (older_ && older_->size == size && older_->root != builder_.root())
-      return corrupt("FORK: the older checkpoint has another root at " + std::to_string(size) + " entries");
+      return corrupt("FORK: the older checkpoint has another root at " + std::to_string(size) +
+                     " entries");
     if (size != checkpoint_.size) return {};
     if (checkpoint_.root != builder_.root())
       return corrupt("checkpoint: its root is not the root of the first " + std::to_string(size) +
                      " entries in the segments");
     for (const TileFile& file : builder_.partials()) {
-      TRY(bool there, store_.has(file));
-      if (!there) return corrupt(file.path + ": is missing");
+      auto there = snapshot_.partials.find(file.path);
+      if (there == snapshot_.partials.end()) return corrupt(file.path + ": is missing");
+      if (there->second != file.bytes)
+        return corrupt(file.path + ": differs from the entries in the segments");
     }
     return {};
   }
 
-  // A full tile or bundle: must be there when it is published, and be right when it is there. Partial
-  // files of the same tile may remain; each must be a beginning of it.
+  // A full tile or bundle: must be there when it is published, and be right when it is there.
+  // Partial files of the same tile may remain; each must be a beginning of it.
   Status check_full(const TileFile& file) {
     TRY_STATUS(check_prefixes(file.path, file.bytes));
     TRY(bool there, store_.has(file));
@@ -131,13 +152,14 @@ class Verification {
     bool bundle = full_path.starts_with("tile/entries/");
     for (const std::string& path : found->second) {
       auto width = canonical_number(path.substr(path.rfind('/') + 1));
-      if (!width || *width == 0 || *width >= kTileWidth) return corrupt(path + ": is not a file of a log");
+      if (!width || *width == 0 || *width >= kTileWidth)
+        return corrupt(path + ": is not a file of a log");
       size_t length = bundle ? bundle_length(bytes, *width) : *width * 32;
       if (length > bytes.size() || length == 0)
-        return corrupt(path + ": is wider than the tree, which has " + std::to_string(builder_.size()) +
-                       " entries");
+        return corrupt(path + ": is wider than the tree, which has " +
+                       std::to_string(builder_.size()) + " entries");
       auto there = store_.has({path, std::string(bytes.substr(0, length)), 0});
-      if (!there.ok()) return there.error();   // one that a writer removed meanwhile is fine
+      if (!there.ok()) return there.error();  // one that a writer removed meanwhile is fine
     }
     partials_.erase(found);
     return {};
@@ -169,9 +191,9 @@ class Verification {
 
   Error too_short(const ScanEnd& end) {
     if (end.torn.empty())
-      return corrupt((end.segments.empty() ? "segments" : end.segments.back().path()) + ": ends at entry " +
-                     std::to_string(end.next_index) + ", but " + std::to_string(checkpoint_.size) +
-                     " entries are published");
+      return corrupt((end.segments.empty() ? "segments" : end.segments.back().path()) +
+                     ": ends at entry " + std::to_string(end.next_index) + ", but " +
+                     std::to_string(checkpoint_.size) + " entries are published");
     const TornTail& tail = end.torn.back();
     return corrupt(tail.segment.path() + ": offset " + std::to_string(tail.offset) + " (entry " +
                    std::to_string(tail.next_index) + "): " + tail.what + "; " +
@@ -181,14 +203,19 @@ class Verification {
   Error note_missing(const ScanEnd& end) {
     std::string place = end.segments.empty() ? "segments" : end.segments.back().path();
     if (!end.torn.empty())
-      place = end.torn.back().segment.path() + ": offset " + std::to_string(end.torn.back().offset) + ": " +
-              end.torn.back().what;
+      place = end.torn.back().segment.path() + ": offset " +
+              std::to_string(end.torn.back().offset) + ": " + end.torn.back().what;
     return corrupt(place + ": the published checkpoint does not stand in the segments");
   }
 
   VerifyReport report(const ScanEnd& end, const std::vector<TornTail>& unnamed) {
-    VerifyReport report{checkpoint_.origin, checkpoint_.size, base64_of(bytes_of(checkpoint_.root)),
-                        end.next_index - checkpoint_.size, end.next_index, end.bytes, {}};
+    VerifyReport report{checkpoint_.origin,
+                        checkpoint_.size,
+                        base64_encode(bytes_of(checkpoint_.root)),
+                        end.next_index - checkpoint_.size,
+                        end.next_index,
+                        end.bytes,
+                        {}};
     if (!unnamed.empty())
       report.torn_tail = unnamed.back().segment.path() + ": torn tail at offset " +
                          std::to_string(unnamed.back().offset) + ": not acknowledged";
@@ -197,14 +224,14 @@ class Verification {
 
   const std::string& dir_;
   const VerifierKey& key_;
-  const std::string note_;
+  const Snapshot& snapshot_;
   const Checkpoint& checkpoint_;
   const std::optional<Checkpoint>& older_;
   const VerifyProgress& progress_;
   TileStore store_;
   TileBuilder builder_;
-  std::set<std::string> files_;                               // full tiles and bundles not yet checked
-  std::map<std::string, std::set<std::string>> partials_;     // full path -> its partial files
+  std::set<std::string> files_;                            // full tiles and bundles not yet checked
+  std::map<std::string, std::set<std::string>> partials_;  // full path -> its partial files
   std::vector<TornNote> notes_;
   bool note_found_ = false;
 };
@@ -236,6 +263,38 @@ Result<std::optional<Checkpoint>> read_older(const VerifyOptions& options, const
   return std::optional(older.value());
 }
 
+Result<Snapshot> take_snapshot(const std::string& dir, const VerifierKey& key) {
+  for (int tries = 1;; tries++) {
+    Snapshot snapshot;
+    auto note = read_file(dir + "/checkpoint");
+    if (!note.ok()) return wrap(note.error(), "checkpoint");
+    snapshot.note = std::move(note.value());
+    auto checkpoint = open_checkpoint(snapshot.note, key);
+    if (!checkpoint.ok()) return corrupt("checkpoint: " + checkpoint.error().message);
+    snapshot.checkpoint = checkpoint.value();
+    std::vector<std::string> paths = partial_paths(snapshot.checkpoint.size);
+    for (const std::string& path : paths) {
+      auto bytes = read_file(dir + "/" + path);
+      if (bytes.ok())
+        snapshot.partials[path] = std::move(bytes.value());
+      else if (bytes.error().code != Code::kNotFound)
+        return bytes.error();
+    }
+    if (snapshot.partials.size() == paths.size() || tries == kSnapshotTries) return snapshot;
+    auto now = read_file(dir + "/checkpoint");
+    if (now.ok() && now.value() == snapshot.note)
+      return snapshot;  // nobody published: they are gone
+  }
+}
+
+// May a writer have changed files while they were read?
+bool changing(const std::string& dir, const Snapshot& snapshot) {
+  auto live = sequenced_by_writer(dir);
+  if (live.ok() && live.value()) return true;
+  auto now = read_file(dir + "/checkpoint");
+  return !now.ok() || now.value() != snapshot.note;
+}
+
 }  // namespace
 
 Result<VerifyReport> verify_trail(const std::string& trail_dir, const VerifyOptions& options,
@@ -243,23 +302,12 @@ Result<VerifyReport> verify_trail(const std::string& trail_dir, const VerifyOpti
   TRY(VerifierKey key, choose_key(trail_dir, options));
   TRY(std::optional<Checkpoint> older, read_older(options, key));
   for (int tries = 1;; tries++) {
-    auto note = read_file(trail_dir + "/checkpoint");
-    if (!note.ok()) return wrap(note.error(), "checkpoint");
-    auto checkpoint = open_checkpoint(note.value(), key);
-    if (!checkpoint.ok()) return corrupt("checkpoint: " + checkpoint.error().message);
-    if (older && older->size > checkpoint.value().size)
-      return corrupt("ROLLBACK: checkpoint has " + std::to_string(checkpoint.value().size) +
+    TRY(Snapshot snapshot, take_snapshot(trail_dir, key));
+    if (older && older->size > snapshot.checkpoint.size)
+      return corrupt("ROLLBACK: checkpoint has " + std::to_string(snapshot.checkpoint.size) +
                      " entries, the older one " + std::to_string(older->size));
-    auto report =
-        Verification(trail_dir, key, note.value(), checkpoint.value(), older, progress).run();
-    if (report.ok() || tries == kTries) return report;
-    // A writer may have replaced files while they were read. With none, or with nothing published
-    // since, the error stands.
-    auto live = sequenced_by_writer(trail_dir);
-    if (!live.ok() || !live.value()) {
-      auto now = read_file(trail_dir + "/checkpoint");
-      if (now.ok() && now.value() == note.value()) return report;
-    }
+    auto report = Verification(trail_dir, key, snapshot, older, progress).run();
+    if (report.ok() || tries == kTries || !changing(trail_dir, snapshot)) return report;
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
 }

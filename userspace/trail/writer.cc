@@ -4,13 +4,15 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "trail/encoding.h"
 
 namespace infertrail::trail {
 namespace {
 
 constexpr size_t kBatchBytes = 8u << 20;
-constexpr size_t kPendingBytes = 64u << 20;   // of unpublished tiles; above it publishing comes first
+constexpr size_t kPendingBytes = 64u
+                                 << 20;  // of unpublished tiles; above it publishing comes first
 constexpr size_t kIndexRows = 2048;
 constexpr size_t kItemOverhead = 512;
 
@@ -44,7 +46,7 @@ Status TrailWriter::push(Item item) {
 
 Status TrailWriter::append(Record record) {
   TRY(Item item, make_item(record));
-  record.Clear();   // its memory is free while we wait for room
+  record.Clear();  // its memory is free while we wait for room
   return push(std::move(item));
 }
 
@@ -89,16 +91,20 @@ Status TrailWriter::close() {
     closed_ = Error{Code::kIo, std::to_string(stats_.unwritten) +
                                    " records could not be written: " + stats_.last_error};
   else if (publisher_ && publisher_->behind())
-    closed_ = Error{Code::kIo, "the newest entries are durable but not published: " + stats_.last_error};
+    closed_ =
+        Error{Code::kIo, "the newest entries are durable but not published: " + stats_.last_error};
   return *closed_;
 }
 
-// --- the trail thread ------------------------------------------------------------------------------
+// --- the trail thread
+// ------------------------------------------------------------------------------
 
 void TrailWriter::run() {
   for (;;) {
-    Clock::time_point deadline = publisher_->behind() ? publish_due_ : Clock::now() + std::chrono::hours(1);
-    if (!index_rows_.empty()) deadline = std::min(deadline, Clock::now() + std::chrono::milliseconds(20));
+    Clock::time_point deadline =
+        publisher_->behind() ? publish_due_ : Clock::now() + std::chrono::hours(1);
+    if (!index_rows_.empty())
+      deadline = std::min(deadline, Clock::now() + std::chrono::milliseconds(20));
     auto items = queue_.pop(kMaxBatchEntries, kBatchBytes, deadline);
     bool idle = items.empty();
     if (!idle) sequence(std::move(items));
@@ -145,8 +151,10 @@ Status TrailWriter::commit_notes() {
       const TornNote& note = sequencer_.notes()[i];
       Record record;
       auto now = std::chrono::system_clock::now().time_since_epoch();
-      record.mutable_time()->set_seconds(std::chrono::duration_cast<std::chrono::seconds>(now).count());
-      record.mutable_time()->set_nanos(static_cast<int>(std::chrono::nanoseconds(now).count() % 1000000000));
+      record.mutable_time()->set_seconds(
+          std::chrono::duration_cast<std::chrono::seconds>(now).count());
+      record.mutable_time()->set_nanos(
+          static_cast<int>(std::chrono::nanoseconds(now).count() % 1000000000));
       record.set_kind("recovery");
       record.set_complete(true);
       record.mutable_event()->set_what(note.text());
@@ -196,7 +204,7 @@ void TrailWriter::acknowledge(std::vector<Item>& items, const Sequencer::Place& 
     if (waiter == nullptr) continue;
     std::lock_guard lock(waiter->mutex);
     waiter->result = first + i;
-    waiter->done.notify_one();   // under the lock: the waiter is on the other thread's stack
+    waiter->done.notify_one();  // under the lock: the waiter is on the other thread's stack
   }
 }
 
@@ -220,7 +228,7 @@ Status TrailWriter::try_publish() {
   Checkpoint published = publisher_->published();
   std::lock_guard lock(mutex_);
   stats_.published = published.size;
-  stats_.root_base64 = base64_of(bytes_of(published.root));
+  stats_.root_base64 = base64_encode(bytes_of(published.root));
   return {};
 }
 
@@ -243,7 +251,7 @@ void TrailWriter::publish_when_due(bool now) {
 void TrailWriter::flush_index(bool now) {
   if (!index_ || index_rows_.empty() || (!now && index_rows_.size() < kIndexRows)) return;
   if (Clock::now() < index_retry_) {
-    index_rows_.clear();   // found again in the segments by catch_up()
+    index_rows_.clear();  // found again in the segments by catch_up()
     return;
   }
   bool next = index_rows_.front().index == index_->covered();
@@ -267,7 +275,8 @@ bool TrailWriter::wait_retry() {
   return true;
 }
 
-void TrailWriter::failed(uint64_t TrailStats::*counter, const std::string& doing, const Error& error) {
+void TrailWriter::failed(uint64_t TrailStats::*counter, const std::string& doing,
+                         const Error& error) {
   spdlog::error("trail {} error=\"{}\"", doing, error.message);
   std::lock_guard lock(mutex_);
   stats_.*counter += 1;

@@ -1,4 +1,5 @@
-// The trail's writer. Producers hand over masked records; one thread of its own commits them in groups:
+// The trail's writer. Producers hand over masked records; one thread of its own commits them in
+// groups:
 //   bodies and leaves -> fdatasync (sequenced: acknowledged, visible, never lost again)
 //   -> at most checkpoint_interval later signed, tiles written, checkpoint written (published).
 // A disk that fails seals the segment; what is queued waits and is tried again on a new one, and
@@ -33,10 +34,10 @@
 namespace infertrail::trail {
 
 struct TrailOptions {
-  std::string dir;        // made when missing, mode 0700
-  std::string origin;     // the log's name; an existing trail keeps the one it was made with
-  std::string key_file;   // empty: <dir>/keys/log.key; made when the trail is new
-  std::string boot_id;    // written into each leaf
+  std::string dir;       // made when missing, mode 0700
+  std::string origin;    // the log's name; an existing trail keeps the one it was made with
+  std::string key_file;  // empty: <dir>/keys/log.key; made when the trail is new
+  std::string boot_id;   // written into each leaf
   uint64_t segment_bytes = 256ull << 20;
   std::chrono::milliseconds checkpoint_interval{1000};
   size_t queue_records = 4096;
@@ -53,17 +54,17 @@ struct TrailOptions {
 
 struct TrailStats {
   std::string origin;
-  uint64_t size = 0;              // sequenced entries
-  uint64_t published = 0;         // entries under the newest checkpoint
-  std::string root_base64;        // of that checkpoint
+  uint64_t size = 0;        // sequenced entries
+  uint64_t published = 0;   // entries under the newest checkpoint
+  std::string root_base64;  // of that checkpoint
   uint64_t queued = 0;
   uint64_t commits = 0;
-  uint64_t write_failures = 0;    // segments sealed by a failed write or fdatasync
+  uint64_t write_failures = 0;  // segments sealed by a failed write or fdatasync
   uint64_t publish_failures = 0;
   uint64_t index_failures = 0;
-  uint64_t unwritten = 0;         // records given up by close(): never acknowledged
-  std::string last_error;         // the newest failure; stays after it is over
-  std::string segment;            // newest, path below the trail's directory
+  uint64_t unwritten = 0;  // records given up by close(): never acknowledged
+  std::string last_error;  // the newest failure; stays after it is over
+  std::string segment;     // newest, path below the trail's directory
 };
 
 class TrailWriter {
@@ -94,7 +95,7 @@ class TrailWriter {
   struct Item {
     Entry entry;
     IndexRow row;
-    Waiter* waiter = nullptr;   // on the stack of a blocked append_durable()
+    Waiter* waiter = nullptr;  // on the stack of a blocked append_durable()
   };
   using Clock = std::chrono::steady_clock;
 
@@ -119,21 +120,21 @@ class TrailWriter {
   WriterLock lock_;
   const Ed25519Key key_;
   Sequencer sequencer_;
-  std::unique_ptr<Publisher> publisher_;   // made by start(), then the trail thread's
+  std::unique_ptr<Publisher> publisher_;  // made by start(), then the trail thread's
   std::optional<Index> index_;
   std::vector<IndexRow> index_rows_;
   Clock::time_point publish_due_{}, index_retry_{};
   std::chrono::milliseconds retry_;
   BoundedQueue<Item> queue_;
 
-  mutable std::mutex mutex_;               // of what follows
+  mutable std::mutex mutex_;  // of what follows
   std::condition_variable changed_;
   TrailStats stats_;
   bool closing_ = false;
   Clock::time_point give_up_at_{};
   std::optional<Status> closed_;
 
-  std::mutex closing_mutex_;               // one close() at a time
+  std::mutex closing_mutex_;  // one close() at a time
   std::thread thread_;
 };
 
