@@ -131,8 +131,9 @@ std::vector<Command> make_commands() {
   };
 }
 
+// An error may quote recorded text or a file's name.
 int complain(const Error& error, int code) {
-  std::fprintf(stderr, "infertrail: %s\n", error.message.c_str());
+  std::fprintf(stderr, "infertrail: %s", block(error.message, 0).c_str());
   return code;
 }
 

@@ -51,7 +51,11 @@ Cell status_cell(const Record& record) {
 }
 
 Cell model_cell(const Record& record) {
-  if (!is_traffic(record)) return {record.event().what(), Colour::kDim};
+  if (!is_traffic(record)) {
+    auto selector = record.event().facts().find("selector");   // of a change of targets
+    const bool named = selector != record.event().facts().end();
+    return {record.event().what() + (named ? " " + selector->second : ""), Colour::kDim};
+  }
   const std::string& model = record.inference().model();
   return {model.empty() ? "-" : model};
 }
@@ -79,7 +83,7 @@ Status take_times(const Arguments& arguments, const Timestamp& now, LogQuery* qu
 std::vector<Column> log_columns() {
   return {{"#", true, 0, 0, 6},          {"time", false, 0, 0, 19},       {"!", false, 0, 0, 1},
           {"client", false, 8, 4, 21},   {"process", false, 8, 0, 20},    {"principal", false, 6, 3, 14},
-          {"model", false, 8, 0, 24},    {"operation", false, 6, 2, 12},  {"status", true, 0, 0, 6},
+          {"model", false, 8, 0, 24},    {"operation", false, 6, 2, 13},  {"status", true, 0, 0, 6},
           {"tokens", true, 0, 0, 9},     {"took", true, 0, 0, 6},         {"masked", false, 6, 1, 18}};
 }
 

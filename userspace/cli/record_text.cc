@@ -1,5 +1,6 @@
 #include "cli/record_text.h"
 
+#include <algorithm>
 #include <map>
 
 #include "base/bytes.h"
@@ -35,11 +36,13 @@ class Writer {
     out_ += (out_.empty() ? "" : "\n") + paint(style_, colour, one_line(text)) + "\n";
   }
   // Nothing for an empty value.
-  void field(const std::string& name, const std::string& value, Colour colour = Colour::kNone) {
+  void field(const std::string& name, const std::string& value, Colour colour = Colour::kNone,
+             size_t columns = kNameColumns) {
     if (value.empty()) return;
-    const size_t used = display_width(name);
-    out_ += std::string(kIndent, ' ') + paint(style_, Colour::kDim, name) +
-            std::string(used < kNameColumns ? kNameColumns - used : 1, ' ') +
+    const std::string shown = one_line(name);
+    const size_t used = display_width(shown);
+    out_ += std::string(kIndent, ' ') + paint(style_, Colour::kDim, shown) +
+            std::string(used < columns ? columns - used : 1, ' ') +
             paint(style_, colour, one_line(value)) + "\n";
   }
   void line(const std::string& text, Colour colour = Colour::kNone) {
@@ -124,7 +127,9 @@ void event(const Event& event, Writer& to) {
   to.title("event");
   to.line(event.what());
   const std::map<std::string, std::string> sorted(event.facts().begin(), event.facts().end());
-  for (const auto& [name, value] : sorted) to.field(one_line(name), value);
+  size_t columns = kNameColumns;
+  for (const auto& [name, value] : sorted) columns = std::max(columns, display_width(one_line(name)) + 2);
+  for (const auto& [name, value] : sorted) to.field(name, value, Colour::kNone, columns);
 }
 
 void headers(const google::protobuf::RepeatedPtrField<Header>& headers, Writer& to) {
@@ -181,7 +186,7 @@ void mask(const Mask& mask, Writer& to) {
   if (mask.counts().empty() && mask.not_run().empty()) return;
   to.title("masked");
   const std::map<std::string, uint32_t> sorted(mask.counts().begin(), mask.counts().end());
-  for (const auto& [type, count] : sorted) to.field(one_line(type), std::to_string(count));
+  for (const auto& [type, count] : sorted) to.field(type, std::to_string(count));
   for (const std::string& text : mask.not_run()) to.field("not run", text, Colour::kYellow);
 }
 
