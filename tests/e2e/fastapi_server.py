@@ -7,9 +7,11 @@ import sys
 
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, StreamingResponse
 
 app = FastAPI()
+app.add_middleware(GZipMiddleware, minimum_size=20)   # only for clients that ask for it
 
 
 @app.post("/v1/chat/completions")

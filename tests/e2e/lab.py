@@ -43,6 +43,13 @@ def wait_for(what, condition, seconds=PATIENCE):
     raise AssertionError("timed out waiting for " + what)
 
 
+def healthy(port, tls):
+    """llama-server listens before its model is loaded, and answers 503 until then."""
+    done = subprocess.run(["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5",
+                           "http%s://127.0.0.1:%d/health" % ("s" if tls else "", port)], capture_output=True, text=True)
+    return done.stdout == "200"
+
+
 def listens(port):
     with socket.socket() as s:
         s.settimeout(0.5)
@@ -77,6 +84,26 @@ class Child:
         if self.process.stdout:
             self.process.stdout.close()
         return self.process.returncode
+
+
+def cli(daemon, *arguments, check=True):
+    """infertrail against the daemon (None: without). -> CompletedProcess with text output"""
+    command = [os.path.join(BIN, "infertrail")]
+    if daemon is not None:
+        command += ["--socket", daemon.socket]
+    done = subprocess.run(command + list(arguments), capture_output=True, text=True, timeout=PATIENCE * 3)
+    if check and done.returncode != 0:
+        raise AssertionError("infertrail %s: exit %d: %s%s" % (" ".join(arguments), done.returncode, done.stdout, done.stderr))
+    return done
+
+
+def chat(base, text, stream=False, headers=(), path="/v1/chat/completions", model="m"):
+    """One call with curl. -> the answer's bytes"""
+    body = json.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": text}]})
+    command = ["curl", "-sSk", "--fail", base + path, "-H", "Content-Type: application/json", "--data-binary", body]
+    for header in headers:
+        command += ["-H", header]
+    return subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE).stdout
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -193,7 +220,7 @@ class Lab:
             command += ["--ssl-key-file", "/srv/m/key.pem", "--ssl-cert-file", "/srv/m/cert.pem"]
         child = self.child("llama-%d" % port, command + list(arguments))
         child.end_signal = signal.SIGKILL   # its clean-up waits for connections
-        wait_for("llama-server", lambda: listens(port))
+        wait_for("llama-server", lambda: healthy(port, tls))
         return port, child.pid
 
     def llama_container(self, tls=True):
@@ -204,7 +231,7 @@ class Lab:
             command += ["--ssl-key-file", "/srv/m/key.pem", "--ssl-cert-file", "/srv/m/cert.pem"]
         child = self.child("container-%d" % port, command)
         child.end_signal = signal.SIGKILL
-        wait_for("llama-server in its container", lambda: listens(port))
+        wait_for("llama-server in its container", lambda: healthy(port, tls))
         return port, descendant(child.pid, "llama-server")
 
     def fastapi(self, tls=True, loop="asyncio"):

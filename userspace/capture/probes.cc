@@ -115,12 +115,12 @@ Status Probes::required(const char* name, void* program) {
   return {};
 }
 
-void Probes::optional(const char* name, void* program, const std::string& without) {
+void Probes::optional(const char* name, void* program, const std::string& without, bool needed) {
   bpf_link* link = nullptr;
   if (bpf_program__fd(static_cast<bpf_program*>(program)) >= 0)
     link = bpf_program__attach(static_cast<bpf_program*>(program));
   if (link) links_.push_back(link);
-  features_.push_back({name, link != nullptr, link ? "attached" : without});
+  features_.push_back({name, link != nullptr, link ? "attached" : without, needed});
   if (!link) spdlog::info("probe={} state=missing effect=\"{}\"", name, without);
 }
 
@@ -133,8 +133,8 @@ Status Probes::attach(const ProbeOptions& options) {
   optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep each second");
   optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep each second");
   const std::string worker = "the listener's process stands for its workers";
-  optional("kprobe tcp_sendmsg", programs.tcp_send_enter, "flow owners come from accept instead");
-  optional("kprobe tcp_recvmsg", programs.tcp_receive_enter, "flow owners come from accept instead");
+  optional("kprobe tcp_sendmsg", programs.tcp_send_enter, "not here; flow owners come from accept", false);
+  optional("kprobe tcp_recvmsg", programs.tcp_receive_enter, "not here; flow owners come from accept", false);
   optional("sys_exit_accept4", programs.accept4_exit, worker);
   optional("sys_exit_accept", programs.accept_exit, worker);
 

@@ -31,6 +31,7 @@ struct ProbeFeature {
   std::string name;
   bool ok = false;
   std::string detail;   // what is used, or what is lost without it
+  bool needed = true;   // false: another probe does the same, nothing is lost without this one
 };
 
 struct LossCount {
@@ -91,7 +92,7 @@ class Probes {
   Probes() = default;
   Status load(const ProbeOptions& options);
   Status attach(const ProbeOptions& options);
-  void optional(const char* name, void* program, const std::string& without);
+  void optional(const char* name, void* program, const std::string& without, bool needed = true);
   Status required(const char* name, void* program);
 
   infertrail_bpf* object_ = nullptr;

@@ -62,11 +62,28 @@ void force_part(const View& line, size_t begin, size_t end, Batch* batch) {
   if (begin < end) add_credential(part_of(line, begin, end), batch);
 }
 
+// Parameters of a URL or target that stands at [begin, end) of the text: ?key=… and &token=…
+void add_parameters(const View& view, size_t begin, size_t end, Batch* batch) {
+  std::string_view text = view.text().substr(0, end);
+  for (size_t at = text.find('?', begin); at != kNone && at < end;) {
+    size_t name_at = at + 1;
+    size_t stop = std::min(text.find_first_of("&#;\"'", name_at), end);
+    size_t equals = text.substr(0, stop).find('=', name_at);
+    if (equals != kNone) {
+      View name = percent_decoded(part_of(view, name_at, equals), true);
+      if (is_secret_name(name.text(), true))
+        batch->force(kCredential, part_of(view, equals + 1, stop));
+    }
+    at = stop;
+  }
+}
+
 // A word at [begin, end) of the line and what follows it.
 void add_word(const View& line, size_t begin, size_t end, Batch* batch) {
   std::string_view text = line.text();
   std::string_view word = text.substr(begin, end - begin);
   size_t next = skip_spaces(text, end);
+  add_parameters(line, begin, end, batch);
   size_t equals = word.find('='), colon = word.find(':');
   if (equals != kNone && is_secret_name(without_dashes(word.substr(0, equals)), true))
     return force_part(line, begin + equals + 1, end, batch);
@@ -109,18 +126,7 @@ void add_credential(const View& value, Batch* batch) {
 void add_target(std::string_view target, Batch* batch) {
   View view = View::borrowed(target, 0);
   add_text(view, kMaxJsonInside, false, batch);
-  size_t question = target.find('?');
-  for (size_t at = question; at != kNone && at < target.size();) {
-    size_t begin = at + 1;
-    size_t end = std::min(target.find_first_of("&#;", begin), target.size());
-    size_t equals = target.substr(0, end).find('=', begin);
-    if (equals != kNone) {
-      View name = percent_decoded(part_of(view, begin, equals), true);
-      if (is_secret_name(name.text(), true))
-        batch->force(kCredential, part_of(view, equals + 1, end));
-    }
-    at = end;
-  }
+  add_parameters(view, 0, target.size(), batch);
 }
 
 void add_command_line(std::string_view line, Batch* batch) {

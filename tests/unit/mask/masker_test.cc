@@ -147,6 +147,8 @@ TEST(Masker, CommandLinesAreReadByTheirFlags) {
       {"x --max-tokens 5 --tokenizer /t --host 0.0.0.0 --user bob",
        "x --max-tokens 5 --tokenizer /t --host 0.0.0.0 --user bob"},
       {"x --mail jane@example.com", "x --mail [[EMAIL:1]]"},
+      {"curl https://h/v1?key=abc&mail=jane@example.com -o x",
+       "curl https://h/v1?key=[[CREDENTIAL:1]]&mail=[[EMAIL:1]] -o x"},
       {"x --token", "x --token"},
       {"x --token --port 1", "x --token --port 1"}};
   for (auto [line, expected] : rows) {
