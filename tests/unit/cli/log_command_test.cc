@@ -10,7 +10,7 @@ Record exchange() {
   record.set_index(17);
   record.set_kind("exchange");
   record.set_complete(true);
-  record.mutable_time()->set_seconds(1767225600);
+  record.mutable_time()->set_seconds(1767225600 + 12 * 3600);   // noon: 2026-01-01 in (almost) every zone
   record.mutable_flow()->set_client("127.0.0.1:40000");
   record.mutable_process()->set_pid(42);
   record.mutable_process()->set_comm("llama-server");
@@ -118,6 +118,25 @@ TEST(Log, HostileNamesDoNotReachTheTerminal) {
   for (char c : line.substr(0, line.size() - 1)) EXPECT_GE(static_cast<unsigned char>(c), 0x20u);
   EXPECT_TRUE(has(line, "\\x1b]0;owned\\x07\\n"));
   EXPECT_TRUE(has(line, "a\\rb[42]"));
+}
+
+TEST(Log, OnEveryTerminalALineFitsAndSaysTheMostImportant) {
+  Record record = exchange();
+  record.set_index(123456);
+  (*record.mutable_mask()->mutable_counts())["CREDENTIAL"] = 2;
+  (*record.mutable_mask()->mutable_counts())["EMAIL"] = 2;
+  record.mutable_principal()->set_kind("process");
+  record.mutable_principal()->set_id("a-service-account");
+  record.set_complete(false);
+  for (size_t width = 80; width < 200; width += 5) {
+    Table table(log_columns(), {false, width});
+    table.add(log_row(record));
+    const std::string text = table.text();
+    const std::string line = text.substr(text.find('\n') + 1);
+    EXPECT_LE(display_width(line.substr(0, line.size() - 1)), width) << line;
+    for (const char* part : {"123456", "2026-01-01", " ! ", "qwen", "200", "llama-serve"})
+      EXPECT_TRUE(has(line, part)) << width << " " << part << "\n" << line;
+  }
 }
 
 TEST(Log, FlagsBecomeTheQuery) {

@@ -94,7 +94,7 @@ TEST(TimeText, WhatIsNoTimeIsRefusedWithTheForms) {
 }
 
 TEST(TimeText, DurationsAndSizesInWords) {
-  EXPECT_EQ(duration_text(0), "0ms");
+  EXPECT_EQ(duration_text(0), "<1ms");
   EXPECT_EQ(duration_text(999), "999ms");
   EXPECT_EQ(duration_text(1239), "1.23s");
   EXPECT_EQ(duration_text(125'000), "2m05s");
