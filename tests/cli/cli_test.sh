@@ -79,6 +79,18 @@ assert b"model" in p.stdout.readline() and b"llama-server" in p.stdout.readline(
 p.send_signal(signal.SIGINT)
 assert p.wait(5) == 0, p.returncode
 P
+cp -r "$t" "$work/growing"
+python3 - "$it" "$work/growing" "$bin/cli_trail" <<'P' && pass || fail "log --follow --trail: each new record once, none left out"
+import json, signal, subprocess, sys
+p = subprocess.Popen([sys.argv[1], "log", "--trail", sys.argv[2], "-f", "-n", "1", "--json"], stdout=subprocess.PIPE)
+seen = [json.loads(p.stdout.readline())["index"]]
+for _ in range(2):
+    subprocess.run([sys.argv[3], sys.argv[2], "append"], check=True)
+    seen += [json.loads(p.stdout.readline())["index"] for _ in range(2)]
+p.send_signal(signal.SIGINT)
+assert p.stdout.read() == b"" and p.wait(5) == 0
+assert seen == ["3", "4", "5", "6", "7"], seen
+P
 python3 - "$it" "$t" <<'P' && pass || fail "log --follow does not end when nobody reads"
 import subprocess, sys
 p = subprocess.Popen([sys.argv[1], "log", "--trail", sys.argv[2], "-f"], stdout=subprocess.PIPE)
@@ -109,6 +121,8 @@ run 1 "show of several" show 019 --trail "$t"
 says err 'several ids begin with'
 run 1 "show of none" show 99 --trail "$t"
 says err 'no record has the id or index "99"'
+run 1 "an index is not the beginning of an id" show 9 --trail "$t"
+run 0 "the beginning of that id" show 90000000- --trail "$t"
 run 1 "show of no id" show zz --trail "$t"
 
 # --- verify ------------------------------------------------------------------------------------

@@ -125,6 +125,12 @@ TEST(RecordText, NothingRecordedIsRaw) {
   EXPECT_TRUE(has(text, "a\\x1b[2J\\x07b\\u009b"));
 }
 
+TEST(RecordText, AHeaderCannotForgeALine) {
+  Record record = conversation();
+  record.mutable_http()->mutable_request_headers(0)->set_value("x\n  Forged: yes");
+  EXPECT_TRUE(has(record_text(record, {}, true), "  User-Agent: x\\n  Forged: yes\n"));
+}
+
 TEST(RecordText, BinaryBodiesAreHex) {
   Record record = conversation();
   record.mutable_response()->set_body_binary(std::string("\x00\xff", 2));
