@@ -1,5 +1,7 @@
-// Writes a small trail for cli_test.sh through the real writer: cli_trail DIR
+// Writes a small trail for cli_test.sh through the real writer: cli_trail DIR; or adds two records to
+// it, each durable and visible before the next: cli_trail DIR append
 #include <cstdio>
+#include <string>
 
 #include "trail/writer.h"
 
@@ -42,10 +44,24 @@ Record chat(int64_t seconds, const std::string& model, uint32_t status, const st
   return record;
 }
 
-Status write(const std::string& dir) {
+trail::TrailOptions options_for(const std::string& dir) {
   trail::TrailOptions options;
   options.dir = dir;
   options.origin = "cli.test/trail";
+  return options;
+}
+
+Status append(const std::string& dir) {
+  TRY(auto writer, trail::TrailWriter::open(options_for(dir)));
+  for (const char* model : {"first-more", "second-more"}) {
+    TRY(uint64_t index, writer->append_durable(chat(1767225900, model, 200, "more")));
+    if (index < 4) return Error{Code::kCorrupt, dir + ": is not the trail that this program made"};
+  }
+  return writer->close();
+}
+
+Status write(const std::string& dir) {
+  const trail::TrailOptions options = options_for(dir);
   TRY(auto writer, trail::TrailWriter::open(options));
   Record start = base(1767225600, "capture.start");   // 2026-01-01T00:00:00Z
   start.mutable_event()->set_what("capture started");
@@ -56,6 +72,7 @@ Status write(const std::string& dir) {
   TRY_STATUS(writer->append(chat(1767225720, "\x1b[31mred\x1b]0;owned\x07", 500, "\x1b[2J\xe2\x80\xaehidden")));
   Record broken = chat(1767225780, "\xe6\xa8\xa1\xe5\x9e\x8b", 0, "cut");
   broken.set_complete(false);
+  broken.set_id("90000000-0000-7000-8000-000000000003");   // begins like an index that does not exist
   Gap* gap = broken.add_gaps();
   gap->set_direction("response");
   gap->set_from(100);
@@ -69,8 +86,9 @@ Status write(const std::string& dir) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return std::fputs("usage: cli_trail DIR\n", stderr) < 0 ? 1 : 2;
-  auto status = write(argv[1]);
+  const bool more = argc == 3 && argv[2] == std::string("append");
+  if (argc != 2 && !more) return std::fputs("usage: cli_trail DIR [append]\n", stderr) < 0 ? 1 : 2;
+  auto status = more ? append(argv[1]) : write(argv[1]);
   if (status.ok()) return 0;
   std::fprintf(stderr, "cli_trail: %s\n", status.error().message.c_str());
   return 1;

@@ -118,8 +118,8 @@ Error Client::no_answer(const std::string& what_curl_said) {
   answered_ = false;
   const int problem = probe(socket_);
   if (problem != 0) return {problem == EACCES ? Code::kPermission : Code::kIo, why_no_answer(socket_, problem)};
-  return {Code::kIo, "infertraild at " + one_line(socket_) + " gave no whole answer (" + what_curl_said +
-                         "): look at its log"};
+  return {Code::kIo, "infertraild at " + one_line(socket_) + " ended in the middle of its answer (" +
+                         what_curl_said + "): is it still running? See its log"};
 }
 
 // Drives the transfer until it ends, it is stopped, or nobody reads our output.

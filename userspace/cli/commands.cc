@@ -56,7 +56,7 @@ masked counts the values that were replaced, by type.
   infertrail log --trail ./copy                  a copied trail, on a host without the daemon
 )";
 
-constexpr const char* kShowHelp = R"(NAME is a record's id, the beginning of one, or its index (the # of `infertrail log`).
+constexpr const char* kShowHelp = R"(NAME is a record's id, the beginning of one, or its index (the # of `infertrail log`; digits alone).
 
   sudo infertrail show 17
   sudo infertrail show 0199a3 --bodies

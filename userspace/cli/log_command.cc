@@ -81,10 +81,10 @@ Status take_times(const Arguments& arguments, const Timestamp& now, LogQuery* qu
 }  // namespace
 
 std::vector<Column> log_columns() {
-  return {{"#", true, 0, 0, 6},          {"time", false, 0, 0, 19},       {"!", false, 0, 0, 1},
-          {"client", false, 8, 4, 21},   {"process", false, 8, 0, 20},    {"principal", false, 6, 3, 14},
-          {"model", false, 8, 0, 24},    {"operation", false, 6, 2, 13},  {"status", true, 0, 0, 6},
-          {"tokens", true, 0, 0, 9},     {"took", true, 0, 0, 6},         {"masked", false, 6, 1, 18}};
+  return {{"#", true, 0, 0, 6},           {"time", false, 0, 0, 19},       {"!", false, 0, 0, 1},
+          {"client", false, 12, 6, 21},   {"process", false, 12, 0, 20},   {"principal", false, 10, 5, 14},
+          {"model", false, 16, 0, 24},    {"operation", false, 10, 4, 13}, {"status", true, 0, 0, 6},
+          {"tokens", true, 0, 3, 9},      {"took", true, 0, 2, 6},         {"masked", false, 12, 1, 18}};
 }
 
 Row log_row(const Record& record) {

@@ -44,15 +44,13 @@ Status from_directory(const std::string& dir, const Arguments& arguments, LogQue
   for (uint64_t seen = 0;;) {
     TRY(const uint64_t size, reader->size());
     if (!query.after_set() || size > seen) {
-      // What is sequenced between size() and the query is given once: a look never begins below `seen`.
-      LogQuery bounded = query;
-      uint64_t last = size;
+      uint64_t last = size;   // the query may see more than size() did: what it gave is not given again
       RecordSink noting;
       noting.record = [&](const Record& record) -> Result<bool> {
         last = std::max(last, record.index() + 1);
         return give(sink, record);
       };
-      TRY(const bool more, look(*reader, bounded, noting));
+      TRY(const bool more, look(*reader, query, noting));
       if (!more) return {};
       seen = last;
       if (seen > 0) {

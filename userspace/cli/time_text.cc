@@ -205,6 +205,7 @@ std::string exact_time(const Timestamp& time) {
 }
 
 std::string duration_text(uint64_t milliseconds) {
+  if (milliseconds == 0) return "<1ms";
   if (milliseconds < 1000) return std::to_string(milliseconds) + "ms";
   const uint64_t seconds = milliseconds / 1000;
   if (seconds >= 86400) return two_units(seconds / 86400, 'd', seconds % 86400 / 3600, 'h');

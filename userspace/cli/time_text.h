@@ -24,7 +24,7 @@ Timestamp time_now();
 std::string short_time(const Timestamp& time);
 std::string exact_time(const Timestamp& time);
 
-std::string duration_text(uint64_t milliseconds);            // "85ms", "1.23s", "2m05s", "1h02m", "3d04h"
+std::string duration_text(uint64_t milliseconds);            // "<1ms", "85ms", "1.23s", "2m05s", "1h02m", "3d04h"
 std::string size_text(uint64_t bytes);                       // "812 B", "3.4 KiB", "1.2 GiB"
 
 }  // namespace infertrail::cli

@@ -1,6 +1,8 @@
 // `verify`: the offline verifier, with no daemon and no index.
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <optional>
 
@@ -13,6 +15,7 @@ namespace infertrail::cli {
 namespace {
 
 constexpr size_t kBarColumns = 30;
+constexpr std::chrono::milliseconds kBetweenDraws{100};
 
 // The size that the checkpoint claims, for the progress bar only: nothing is believed here.
 std::optional<uint64_t> claimed_size(const std::string& dir) {
@@ -54,7 +57,14 @@ Result<int> run_verify(Context& context, const Arguments& arguments) {
   options.older_checkpoint = arguments.value("--older");
   trail::VerifyProgress progress;
   const bool watched = isatty(STDERR_FILENO) == 1;
-  if (watched) progress = [total = claimed_size(dir)](uint64_t entries) { draw(entries, total); };
+  if (watched) {
+    using Clock = std::chrono::steady_clock;
+    progress = [total = claimed_size(dir), drawn = Clock::time_point()](uint64_t entries) mutable {
+      if (Clock::now() - drawn < kBetweenDraws) return;   // a terminal is slower than the verifier
+      drawn = Clock::now();
+      draw(entries, total);
+    };
+  }
   auto report = trail::verify_trail(dir, options, progress);
   if (watched) std::fputs("\r\x1b[K", stderr);
   if (!report.ok()) {
