@@ -1,11 +1,11 @@
 #include "control/api.h"
 
 #include <google/protobuf/util/json_util.h>
-#include <sys/utsname.h>
-
 #include <chrono>
 #include <memory>
+#include <thread>
 
+#include "base/queue.h"
 #include "control/doctor.h"
 #include "trail/reader.h"
 
@@ -111,59 +111,78 @@ HttpAnswer change(const ApiSources& sources, const HttpRequest& request) {
   return reply(targets(sources.targets));
 }
 
-// A running query: the matches of a first look, then, with follow, what is sequenced later.
+// A running query: the matches of a first look, then, with follow, what is sequenced later. A thread
+// of its own reads the trail; the connection takes lines from a bounded queue, so that an answer of
+// any size costs little memory and a reader that goes away ends the query.
 class LogStream {
  public:
   LogStream(const ApiSources& sources, LogQuery query, std::unique_ptr<trail::Reader> reader)
-      : sources_(sources), query_(std::move(query)), reader_(std::move(reader)) {}
+      : sources_(sources), query_(std::move(query)), reader_(std::move(reader)), lines_(1024, 4u << 20),
+        thread_([this] { produce(); }) {}
+  ~LogStream() {
+    lines_.close();
+    thread_.join();
+  }
 
   // The next piece: whole lines. "" ends the answer.
   std::string next() {
-    while (!failed_ && !sources_.stopping()) {
-      std::string lines = look();
-      if (!lines.empty() || !query_.follow()) return std::exchange(done_, !query_.follow()) ? "" : lines;
-      sources_.writer.wait_sequenced(seen_, std::chrono::milliseconds(200));
+    for (;;) {
+      const auto lines = lines_.pop(256, 1u << 20, std::chrono::steady_clock::now() + std::chrono::seconds(2));
+      std::string piece;
+      for (const std::string& line : lines) piece += line;
+      if (!piece.empty()) return piece;
+      if (lines_.closed() || sources_.stopping()) return "";
       // A blank line: libmicrohttpd learns that nobody reads any more only by writing.
-      if (++idle_ % 10 == 0) return "\n";
+      if (query_.follow()) return "\n";
     }
-    return "";
   }
 
  private:
-  std::string look() {
-    if (done_) return "";
-    const uint64_t size = sources_.writer.wait_sequenced(0, std::chrono::milliseconds(0));
-    if (started_ && size == seen_) return "";
-    std::string lines;
-    if (started_) {
-      query_.set_after_set(true);
-      query_.set_after_index(seen_ - 1);
-      query_.set_limit(UINT32_MAX);
+  void produce() {
+    Status done = look();
+    while (done.ok() && query_.follow() && !lines_.closed() && !sources_.stopping()) {
+      sources_.writer.wait_sequenced(seen_, std::chrono::milliseconds(200));
+      done = look();
     }
-    auto status = reader_->query(query_, [&](Record record) -> Status {
-      lines += to_json(record) + "\n";
+    if (!done.ok()) {
+      ErrorReply error;
+      error.set_error(done.error().message);
+      push(to_json(error));
+    }
+    lines_.close();
+  }
+
+  Status look() {
+    const uint64_t size = sources_.writer.wait_sequenced(0, std::chrono::milliseconds(0));
+    if (looked_ && size == seen_) return {};
+    LogQuery query = query_;
+    if (looked_ && seen_ > 0) {
+      query.set_after_set(true);
+      query.set_after_index(seen_ - 1);
+    }
+    if (looked_) query.set_limit(UINT32_MAX);
+    looked_ = true;
+    seen_ = size;
+    return reader_->query(query, [&](Record record) -> Status {
+      if (query_.follow() && record.index() >= size) return {};   // the next look gives it
+      if (!push(to_json(record))) return Error{Code::kIo, "nobody reads the answer"};
       return {};
     });
-    if (!status.ok()) {
-      failed_ = true;
-      return to_json(error_line(status.error())) + "\n";
-    }
-    started_ = size > 0;
-    seen_ = size;
-    return lines;
   }
-  static ErrorReply error_line(const Error& error) {
-    ErrorReply out;
-    out.set_error(error.message);
-    return out;
+
+  bool push(std::string line) {
+    line += '\n';
+    const size_t weight = line.size();
+    return lines_.push(std::move(line), weight);
   }
 
   const ApiSources& sources_;
-  LogQuery query_;
+  const LogQuery query_;
   std::unique_ptr<trail::Reader> reader_;
-  bool started_ = false, failed_ = false, done_ = false;
+  bool looked_ = false;
   uint64_t seen_ = 0;
-  unsigned idle_ = 0;
+  BoundedQueue<std::string> lines_;
+  std::thread thread_;   // last: it uses everything above
 };
 
 HttpAnswer log(const ApiSources& sources, const HttpRequest& request) {

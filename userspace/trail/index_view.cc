@@ -75,10 +75,11 @@ Filter filter_of(const LogQuery& query, uint64_t before) {
   if (!query.kind().empty()) text("kind = ?", query.kind());
   if (!query.exe().empty()) text("instr(exe, ?) > 0", query.exe());
   if (!query.id().empty()) {
-    auto index = canonical_number(query.id());
-    std::string by_index = index && *index <= INT64_MAX ? " OR idx = " + query.id() : "";
-    text("(substr(id, 1, " + std::to_string(query.id().size()) + ") = ?" + by_index + ")",
-         query.id());
+    // Digits alone are an index; a prefix of an id that is all digits can be asked for with its dash.
+    if (auto index = canonical_number(query.id()); index && *index <= INT64_MAX)
+      number("idx = " + query.id());
+    else
+      text("substr(id, 1, " + std::to_string(query.id().size()) + ") = ?", query.id());
   }
   return filter;
 }
@@ -122,9 +123,11 @@ bool matches(const LogQuery& query, const Record& record) {
   if (!query.kind().empty() && record.kind() != query.kind()) return false;
   if (!query.exe().empty() && record.process().exe().find(query.exe()) == std::string::npos)
     return false;
-  if (!query.id().empty() && !record.id().starts_with(query.id()) &&
-      canonical_number(query.id()) != record.index())
+  if (auto index = canonical_number(query.id()); index && !query.id().empty()) {
+    if (*index != record.index()) return false;
+  } else if (!record.id().starts_with(query.id())) {
     return false;
+  }
   if (query.grep().empty()) return true;
   std::string needle = query.grep();
   for (char& c : needle) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
