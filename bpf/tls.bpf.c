@@ -228,12 +228,17 @@ static __always_inline int leave(struct pt_regs *ctx) {
   return 0;
 }
 
+/* A negative length moves nothing and need not pass the exit probe: it must not leave its arguments. */
+static __always_inline int enter_int(struct pt_regs *ctx, u32 kind) {
+  return (int)PT_REGS_PARM3(ctx) < 0 ? 0 : enter(ctx, kind, 0);
+}
+
 SEC("uprobe")
-int tls_read_enter(struct pt_regs *ctx) { return enter(ctx, KIND_READ, 0); }
+int tls_read_enter(struct pt_regs *ctx) { return enter_int(ctx, KIND_READ); }
 SEC("uprobe")
 int tls_read_ex_enter(struct pt_regs *ctx) { return enter(ctx, KIND_READ, PT_REGS_PARM4(ctx)); }
 SEC("uprobe")
-int tls_write_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, 0); }
+int tls_write_enter(struct pt_regs *ctx) { return enter_int(ctx, KIND_WRITE); }
 SEC("uprobe")
 int tls_write_ex_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, PT_REGS_PARM4(ctx)); }
 /* int SSL_write_ex2(SSL *, const void *, size_t, uint64_t flags, size_t *written), OpenSSL 3.3 */
