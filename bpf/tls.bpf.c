@@ -88,8 +88,12 @@ static __always_inline struct tls_object *object_of(struct object_key *key) {
   }
 
 static __noinline int copy_user(u64 id, u64 offset, u64 from, u64 n, u8 direction) {
+  USER_TIER(256)
   USER_TIER(512)
+  USER_TIER(1024)
+  USER_TIER(1536)   /* an answer of 1 KiB with its head */
   USER_TIER(4096)
+  USER_TIER(8192)
   USER_TIER(16384)
   USER_TIER(65536)
   return IT_LOSS_FAULT + 1;
