@@ -32,8 +32,9 @@ void repair_field(Message& message, const FieldDescriptor* field) {
     const std::string& text =
         field->is_repeated() ? reflection->GetRepeatedStringReference(message, field, i, &scratch)
                              : reflection->GetStringReference(message, field, &scratch);
+    if (!needs_repair(text)) continue;   // nearly always: no copy of a large body for that
     std::string repaired = text;
-    if (!repair_utf8(repaired)) continue;
+    repair_utf8(repaired);
     if (field->is_repeated())
       reflection->SetRepeatedString(&message, field, i, std::move(repaired));
     else
