@@ -83,7 +83,7 @@ static __always_inline struct tls_object *object_of(struct object_key *key) {
       bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);                                      \
       return IT_LOSS_FAULT + 1;                                                          \
     }                                                                                    \
-    bpf_ringbuf_submit(event, data_flags());                                             \
+    bpf_ringbuf_submit(event, data_flags(sizeof(*event) + (TIER)));                      \
     return 0;                                                                            \
   }
 
@@ -141,7 +141,7 @@ static __noinline int flush_small(struct small_reads *reads) {
               sizeof(*event));
     event->header.time_ns = reads->time_ns;
     bpf_probe_read_kernel(event + 1, n, reads->bytes);
-    bpf_ringbuf_submit(event, data_flags());
+    bpf_ringbuf_submit(event, data_flags(sizeof(*event) + IT_SMALL_BUFFER));
   } else {
     lose(reads->object, 1, IT_IN, reads->start, reads->start + n, IT_LOSS_RING_FULL);
   }
