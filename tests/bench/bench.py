@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import time
@@ -18,7 +19,7 @@ from watch import WATCHERS
 
 ALL = ["off", "daemon", "daemon-both", "classic", "classic-both"]
 PLAIN = ["off", "daemon", "daemon-both"]     # the sniffer sees no plain traffic
-LLAMA = ["off", "daemon", "classic"]         # its clients are this program
+SHORT = LLAMA = ["off", "daemon", "classic"]   # llama-server's clients are this program
 
 
 def workloads(arguments, nginx, llama):
@@ -30,7 +31,7 @@ def workloads(arguments, nginx, llama):
             if arguments.quick and (scheme, name) == ("plain", "64k"):
                 continue
             rows["nginx-%s-%s" % (scheme, name)] = (
-                nginx, watchers[:4:3] + watchers[1:2] if arguments.quick and size > 1024 else watchers,
+                nginx, SHORT if arguments.quick and size > 1024 else watchers,
                 lambda scheme=scheme, size=size: nginx.run(scheme, size, seconds))
     rows["llama-tls-stream"] = (llama, LLAMA, lambda: llama.run(calls))
     return {name: row for name, row in rows.items() if arguments.only in name}
@@ -102,6 +103,7 @@ def main():
     if chosen - set(ALL):
         sys.exit("--watch: unknown %s" % ", ".join(sorted(chosen - set(ALL))))
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))   # children end with us
     os.makedirs(os.path.dirname(os.path.abspath(arguments.out)), exist_ok=True)
     bench = lab.Lab()
     results = {}

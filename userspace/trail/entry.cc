@@ -15,6 +15,7 @@
 namespace infertrail::trail {
 namespace {
 
+using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
@@ -38,8 +39,8 @@ Result<std::string> random_bytes(size_t count) {
 
 // The fields below which text can stand, found once for each type: asking every message for its set
 // fields cost a fifth of a small record.
-const std::vector<const FieldDescriptor*>& text_fields(const google::protobuf::Descriptor* type) {
-  thread_local std::unordered_map<const google::protobuf::Descriptor*, std::vector<const FieldDescriptor*>> known;
+const std::vector<const FieldDescriptor*>& text_fields(const Descriptor* type) {
+  thread_local std::unordered_map<const Descriptor*, std::vector<const FieldDescriptor*>> known;
   auto [at, fresh] = known.try_emplace(type);
   if (!fresh) return at->second;
   for (int i = 0; i < type->field_count(); i++) {
