@@ -30,10 +30,14 @@ static __always_inline void *reserve_control(u64 size, u16 type) {
 #define RESERVE_CONTROL(struct_type, type) \
   ((struct_type *)reserve_control(sizeof(struct_type), type))
 
-/* Bulk wakes the reader rarely; it also polls. */
-static __always_inline u64 data_flags(void) {
-  return bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA) > data_wakeup ? BPF_RB_FORCE_WAKEUP
-                                                                   : BPF_RB_NO_WAKEUP;
+/* Bulk wakes the reader each time that `data_wakeup` more bytes wait, not for each record above it:
+ * a wakeup is an interrupt. A crossing that two CPUs miss together is found by the next one, or by
+ * the reader, which looks every 10 ms anyway. `size` is what the record takes. */
+static __always_inline u64 data_flags(u64 size) {
+  u64 waiting = bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA);
+  u32 step = data_wakeup;
+  if (!step || waiting < size) return BPF_RB_FORCE_WAKEUP;
+  return waiting / step != (waiting - size) / step ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 /* Bytes [from, to) of a stream were lost here: counted, and told to the daemon by stream. */

@@ -70,13 +70,15 @@ static __always_inline int parse(struct __sk_buff *skb, struct segment *out, u8 
       bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);                                       \
       return IT_LOSS_FAULT + 1;                                                           \
     }                                                                                     \
-    bpf_ringbuf_submit(event, data_flags());                                              \
+    bpf_ringbuf_submit(event, data_flags(sizeof(*event) + (TIER)));                       \
     return 0;                                                                             \
   }
 
 static __always_inline int copy_tiers(struct __sk_buff *skb, u64 stream, u8 direction, u64 offset,
                                       u32 at, u64 n) {
   COPY_TIER(512)
+  COPY_TIER(1024)
+  COPY_TIER(2048)
   COPY_TIER(4096)
   COPY_TIER(16384)
   COPY_TIER(65536)
@@ -217,7 +219,7 @@ static __always_inline void orphan(struct __sk_buff *skb, const struct segment *
     count_loss(IT_LOSS_FAULT, n);
     return;
   }
-  bpf_ringbuf_submit(event, data_flags());
+  bpf_ringbuf_submit(event, data_flags(sizeof(*event) + 4096));
 }
 
 static __always_inline int packet(struct __sk_buff *skb, u8 direction) {

@@ -83,13 +83,17 @@ static __always_inline struct tls_object *object_of(struct object_key *key) {
       bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);                                      \
       return IT_LOSS_FAULT + 1;                                                          \
     }                                                                                    \
-    bpf_ringbuf_submit(event, data_flags());                                             \
+    bpf_ringbuf_submit(event, data_flags(sizeof(*event) + (TIER)));                      \
     return 0;                                                                            \
   }
 
 static __noinline int copy_user(u64 id, u64 offset, u64 from, u64 n, u8 direction) {
+  USER_TIER(256)
   USER_TIER(512)
+  USER_TIER(1024)
+  USER_TIER(1536)   /* an answer of 1 KiB with its head */
   USER_TIER(4096)
+  USER_TIER(8192)
   USER_TIER(16384)
   USER_TIER(65536)
   return IT_LOSS_FAULT + 1;
@@ -137,7 +141,7 @@ static __noinline int flush_small(struct small_reads *reads) {
               sizeof(*event));
     event->header.time_ns = reads->time_ns;
     bpf_probe_read_kernel(event + 1, n, reads->bytes);
-    bpf_ringbuf_submit(event, data_flags());
+    bpf_ringbuf_submit(event, data_flags(sizeof(*event) + IT_SMALL_BUFFER));
   } else {
     lose(reads->object, 1, IT_IN, reads->start, reads->start + n, IT_LOSS_RING_FULL);
   }
@@ -228,12 +232,17 @@ static __always_inline int leave(struct pt_regs *ctx) {
   return 0;
 }
 
+/* A negative length moves nothing and need not pass the exit probe: it must not leave its arguments. */
+static __always_inline int enter_int(struct pt_regs *ctx, u32 kind) {
+  return (int)PT_REGS_PARM3(ctx) < 0 ? 0 : enter(ctx, kind, 0);
+}
+
 SEC("uprobe")
-int tls_read_enter(struct pt_regs *ctx) { return enter(ctx, KIND_READ, 0); }
+int tls_read_enter(struct pt_regs *ctx) { return enter_int(ctx, KIND_READ); }
 SEC("uprobe")
 int tls_read_ex_enter(struct pt_regs *ctx) { return enter(ctx, KIND_READ, PT_REGS_PARM4(ctx)); }
 SEC("uprobe")
-int tls_write_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, 0); }
+int tls_write_enter(struct pt_regs *ctx) { return enter_int(ctx, KIND_WRITE); }
 SEC("uprobe")
 int tls_write_ex_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, PT_REGS_PARM4(ctx)); }
 /* int SSL_write_ex2(SSL *, const void *, size_t, uint64_t flags, size_t *written), OpenSSL 3.3 */

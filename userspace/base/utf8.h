@@ -2,12 +2,16 @@
 // Protobuf string fields must be UTF-8 or the record cannot be read back.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
 namespace infertrail {
 
 bool is_utf8(std::string_view text);
+
+// Position of the first byte at or behind `at` that is not ASCII; the text's end when there is none.
+size_t skip_ascii(std::string_view text, size_t at);
 
 // The text itself when it is UTF-8; otherwise each byte that is not part of a valid character is
 // written as the four characters \xNN, so that nothing is lost and nothing else changes.

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/procfs.h"
+#include "capture/attach_point.h"
 #include "capture/tls_library.h"
 #include "infertrail.skel.h"
 
@@ -34,25 +35,42 @@ int log_to_spdlog(libbpf_print_level level, const char* format, va_list args) {
 struct TlsProbe {
   const char* symbol;
   size_t enter, exit;   // offsets of the program pointers in the skeleton; 0 = none
+  bool hot = false;     // called for every message: looked at for a cheaper place (attach_point.h)
 };
 #define PROGRAM(name) offsetof(infertrail_bpf, progs) + offsetof(decltype(infertrail_bpf::progs), name)
 const TlsProbe kTlsProbes[] = {
-    {"SSL_read", PROGRAM(tls_read_enter), PROGRAM(tls_exit)},
+    {"SSL_read", PROGRAM(tls_read_enter), PROGRAM(tls_exit), true},
     {"SSL_read_ex", PROGRAM(tls_read_ex_enter), PROGRAM(tls_exit)},
-    {"SSL_write", PROGRAM(tls_write_enter), PROGRAM(tls_exit)},
+    {"SSL_write", PROGRAM(tls_write_enter), PROGRAM(tls_exit), true},
     {"SSL_write_ex", PROGRAM(tls_write_ex_enter), PROGRAM(tls_exit)},
     {"SSL_write_ex2", PROGRAM(tls_write_ex2_enter), PROGRAM(tls_exit)},
     {"SSL_do_handshake", PROGRAM(tls_handshake_enter), PROGRAM(tls_exit)},
     {"SSL_free", PROGRAM(tls_free_enter), 0},
     {"SSL_clear", PROGRAM(tls_free_enter), 0},
     {"SSL_shutdown", PROGRAM(tls_shutdown_enter), 0},
-    {"BIO_write", PROGRAM(bio_write_enter), 0},
+    {"BIO_write", PROGRAM(bio_write_enter), 0, true},
     {"BIO_write_ex", PROGRAM(bio_write_enter), 0},
 };
 #undef PROGRAM
 
 bpf_program* program_at(infertrail_bpf* object, size_t offset) {
   return *reinterpret_cast<bpf_program**>(reinterpret_cast<char*>(object) + offset);
+}
+
+// Offset in the file of each end of the call; `moved` when they are not the symbol.
+struct Place {
+  uint64_t enter, exit;
+  bool moved;
+};
+
+Place place_of(const TlsProbe& probe, int fd, uint64_t symbol) {
+  char code[kCallPointBytes];
+  const ssize_t n = probe.hot ? pread(fd, code, sizeof(code), static_cast<off_t>(symbol)) : 0;
+  if (n <= 0) return {symbol, symbol, false};
+  const std::string_view seen(code, static_cast<size_t>(n));
+  auto points = probe.exit ? cheap_call_points(seen) : cheap_entry_point(seen);
+  if (!points) return {symbol, symbol, false};
+  return {symbol + points->enter, symbol + points->exit, true};
 }
 
 // Each uprobe waits for the kernel (70 ms on a small VM); the kernel takes them one by one.
@@ -206,12 +224,14 @@ Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
   for (const TlsProbe& probe : kTlsProbes) {
     auto found = symbols.offsets.find(probe.symbol);
     if (found == symbols.offsets.end()) continue;
+    const Place place = place_of(probe, fd, found->second);
     // The return probe first: a call that is entered is then always left.
     for (size_t which : {probe.exit, probe.enter}) {
       if (which == 0) continue;
-      LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = which == probe.exit);
+      const bool exit = which == probe.exit;
+      LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = exit && !place.moved);
       bpf_link* link = bpf_program__attach_uprobe_opts(program_at(object_, which), -1, path.c_str(),
-                                                       found->second, &options);
+                                                       exit ? place.exit : place.enter, &options);
       if (!link)
         return Error{Code::kUnsupported,
                      "attach " + std::string(probe.symbol) + " of " + path + ": " + reason(errno)};

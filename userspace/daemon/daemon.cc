@@ -162,6 +162,16 @@ Status Daemon::run(int stop_fd) {
   return Error{Code::kIo, "the capture thread failed; the log says why"};
 }
 
+// A round is bounded; what waits in the rings at the end may take several.
+void Daemon::drain() {
+  uint64_t seen;
+  do {
+    seen = events_->counts().events;
+    if (auto status = events_->round(0); !status.ok())
+      return spdlog::error("capture=failed error=\"{}\"", status.error().message);
+  } while (events_->counts().events != seen);
+}
+
 Status Daemon::stop() {
   if (!trail_) return {};
   stopping_ = true;
@@ -169,8 +179,7 @@ Status Daemon::stop() {
   if (capture_.joinable()) capture_.join();
   if (probes_ && events_) {
     probes_->disarm();
-    if (auto status = events_->round(0); !status.ok())
-      spdlog::error("capture=failed error=\"{}\"", status.error().message);
+    drain();
     intake_->tick();
     intake_->flush();
     watch_losses();

@@ -38,6 +38,7 @@ class Daemon {
   Status open_control();
   Result<std::unique_ptr<Pipeline>> make_pipeline();
   void capture_loop();
+  void drain();
   void watch_losses();
   void fill_status(StatusReply* out) const;
   void note(const std::string& kind, const std::string& what,

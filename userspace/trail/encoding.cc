@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "base/utf8.h"
+
 namespace infertrail::trail {
 namespace {
 
@@ -27,6 +29,17 @@ size_t utf8_length(std::string_view text, size_t at) {
   return length;
 }
 
+// How much of the text is well-formed from its beginning.
+size_t well_formed(std::string_view text) {
+  size_t at = skip_ascii(text, 0);
+  while (at < text.size()) {
+    size_t length = utf8_length(text, at);
+    if (length == 0) break;
+    at = skip_ascii(text, at + length);
+  }
+  return at;
+}
+
 }  // namespace
 
 std::optional<uint64_t> canonical_number(std::string_view text) {
@@ -43,13 +56,10 @@ std::string twenty_digits(uint64_t number) {
   return text;
 }
 
+bool needs_repair(std::string_view text) { return well_formed(text) != text.size(); }
+
 bool repair_utf8(std::string& text) {
-  size_t at = 0;
-  while (at < text.size()) {
-    size_t length = utf8_length(text, at);
-    if (length == 0) break;
-    at += length;
-  }
+  size_t at = well_formed(text);
   if (at == text.size()) return false;
   std::string repaired = text.substr(0, at);
   while (at < text.size()) {

@@ -139,5 +139,21 @@ TEST(Json, EscapeRoundTrips) {
   }
 }
 
+// Strings are read in words of eight bytes: what ends, escapes or is refused counts at each place.
+TEST(Json, StringsAtEachPlaceOfAWord) {
+  for (size_t size = 0; size < 40; size++) {
+    const std::string plain(size, '\xc3');   // above ASCII: plain to the parser
+    EXPECT_EQ(decoded("\"" + plain + "\""), plain);
+    for (size_t at = 0; at <= size; at++) {
+      const std::string before = plain.substr(0, at), after = plain.substr(at);
+      EXPECT_EQ(decoded("\"" + before + "\\\"" + after + "\""), before + "\"" + after);
+      for (char bad : {'\0', '\x01', '\x1f', '\n'})
+        EXPECT_FALSE(Document::parse("\"" + before + bad + after + "\"").ok()) << at << " of " << size;
+      for (char good : {' ', '!', '#', '[', ']', '\x7f', '\x80', '\xff'})
+        EXPECT_TRUE(Document::parse("\"" + before + good + after + "\"").ok()) << at << " of " << size;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace infertrail::json

@@ -22,5 +22,20 @@ TEST(Utf8, WritesBadBytesSoThatNothingIsLost) {
   EXPECT_EQ(std::string("a\0b", 3), to_utf8(std::string_view("a\0b", 3)));
 }
 
+// Looked at in words of eight bytes: a bad byte must be found at each place of a word.
+TEST(Utf8, FindsABadByteAtEachPlace) {
+  for (size_t size = 1; size < 40; size++) {
+    std::string text(size, 'x');
+    EXPECT_TRUE(is_utf8(text));
+    EXPECT_EQ(skip_ascii(text, 0), size);
+    for (size_t at = 0; at < size; at++) {
+      text[at] = '\xff';
+      EXPECT_FALSE(is_utf8(text)) << at << " of " << size;
+      for (size_t from = 0; from <= at; from++) EXPECT_EQ(skip_ascii(text, from), at);
+      text[at] = 'x';
+    }
+  }
+}
+
 }  // namespace
 }  // namespace infertrail
