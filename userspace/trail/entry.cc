@@ -1,12 +1,9 @@
 #include "trail/entry.h"
 
-<<<<<<< HEAD
-=======
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
 #include <array>
->>>>>>> wt-bench
 #include <chrono>
 #include <unordered_map>
 #include <vector>
@@ -25,11 +22,9 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-<<<<<<< HEAD
-=======
 // From a store of this thread: one call of the generator costs more than all that a record needs.
 // What was handed out is wiped.
-Result<std::string> random_bytes(size_t count) {
+Result<std::string> pooled_random(size_t count) {
   thread_local std::array<unsigned char, 4096> store;
   thread_local size_t used = store.size();
   IT_CHECK(count <= store.size());
@@ -61,7 +56,6 @@ const std::vector<const FieldDescriptor*>& text_fields(const Descriptor* type) {
   return at->second;
 }
 
->>>>>>> wt-bench
 void repair_field(Message& message, const FieldDescriptor* field) {
   const Reflection* reflection = message.GetReflection();
   std::string scratch;
@@ -170,7 +164,7 @@ Result<Entry> make_entry(Record& record, const std::string& boot_id, const std::
     record.set_id(id);
   }
   if (record.salt().size() != kSaltBytes) {
-    TRY(std::string salt, random_bytes(kSaltBytes));
+    TRY(std::string salt, pooled_random(kSaltBytes));
     record.set_salt(std::move(salt));
   }
   repair_record(record);
