@@ -40,12 +40,37 @@ TEST(LoadTest, NothingActsBeforeItIsArmed) {
   EXPECT_EQ(0u, stand.value()->seen().data_records());
 }
 
-TEST(LoadTest, AWrongRingSizeIsAnErrorAndNotACrash) {
+TEST(LoadTest, ConnectionsOlderThanTheProbesKeepTheirRolesAndOffsets) {
+  if (std::string why = missing(); !why.empty()) GTEST_SKIP() << why;
+  Pair pair({}, {"parts=2"});
+  pair.go();
+  pair.client.expect("part");   // established and used, and nothing of ours is loaded
+  auto stand = Stand::open();
+  ASSERT_TRUE(stand.ok()) << stand.error().message;
+  stand.value()->watch(pair.server);
+  stand.value()->watch(pair.client);
+  pair.client.go();
+  pair.finish();
+  for (Program* program : {&pair.client, &pair.server}) {
+    const bool server = program == &pair.server;
+    SCOPED_TRACE(server ? "server" : "client");
+    Flow flow;
+    ASSERT_TRUE(stand.value()->wait([&] {
+      auto flows = stand.value()->seen().flows_of(program->pid());
+      if (flows.size() == 1) flow = flows[0];
+      return flow.closed;
+    }));
+    EXPECT_TRUE(flow.open.flags & IT_FLOW_EXISTED);
+    EXPECT_EQ(server ? IT_ROLE_SERVER : IT_ROLE_CLIENT, flow.open.role);
+    using Ranges = std::map<uint64_t, uint64_t>;
+    EXPECT_EQ((Ranges{{1016, 2032}}), flow.half[server ? IT_IN : IT_OUT].seen);
+    EXPECT_EQ((Ranges{{1000, 2000}}), flow.half[server ? IT_OUT : IT_IN].seen);
+  }
+}
+
+TEST(LoadTest, ARefusedHookIsAnErrorThatNamesIt) {
   if (std::string why = missing(); !why.empty()) GTEST_SKIP() << why;
   ProbeOptions options;
-  options.data_ring_bytes = 5000;
-  EXPECT_FALSE(Probes::open(options).ok());
-  options = {};
   options.cgroup_root = "/proc";   // not a cgroup
   auto opened = Probes::open(options);
   ASSERT_FALSE(opened.ok());

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "daemon/mounts.h"
+
 namespace {
 
 class Skips : public testing::EmptyTestEventListener {
@@ -34,5 +36,8 @@ int main(int argc, char** argv) {
   testing::UnitTest::GetInstance()->listeners().Append(new Skips);
   const char* level = std::getenv("IT_LOG");
   spdlog::set_level(level ? spdlog::level::from_str(level) : spdlog::level::err);
+  // As the daemon does: tracepoints need tracefs.
+  if (auto status = infertrail::mount_missing(); !status.ok())
+    std::printf("mounts: %s\n", status.error().message.c_str());
   return RUN_ALL_TESTS();
 }

@@ -1,6 +1,9 @@
 // Which socket a TLS object belongs to: never a wrong one, whatever repeats.
+#include <gmock/gmock.h>
+
 #include <algorithm>
 #include <set>
+
 
 #include "kernel/stand.h"
 
@@ -57,6 +60,34 @@ TEST_F(TlsBindingTest, OverIPv6) {
   both_ends({"conns=5", "family=6"}, {"conns=5", "family=6"}, 5);
 }
 
+TEST_F(TlsBindingTest, TlsInsideTlsIsTwoObjectsAndOnlyTheOuterHasASocket) {
+  Pair pair({"tls=1", "bio=tunnel"}, {"tls=1", "bio=tunnel", "request=50000", "response=50000"});
+  stand().watch(pair.server, true);
+  stand().watch(pair.client, true);
+  pair.go();
+  pair.finish();
+  for (Program* program : {&pair.client, &pair.server}) {
+    SCOPED_TRACE(program == &pair.server ? "server" : "client");
+    const Told& told = program->told()[0];
+    std::vector<Object> objects;
+    ASSERT_TRUE(stand().wait([&] {
+      objects = stand().seen().objects_of(program->pid());
+      return objects.size() == 2 && objects[0].closed && objects[1].closed;
+    }));
+    if (objects[0].ssl != told.ssl) std::swap(objects[0], objects[1]);
+    ASSERT_EQ(told.ssl, objects[0].ssl);
+    EXPECT_EQ(told.in_sha, objects[0].half[IT_IN].sha());
+    EXPECT_EQ(told.out_sha, objects[0].half[IT_OUT].sha());
+    EXPECT_EQ(0u, objects[0].binds) << "its ciphertext is never on the wire";
+    EXPECT_EQ(1u, objects[1].binds);
+    for (int side : {IT_IN, IT_OUT}) {   // the inner records, whole
+      EXPECT_NE("hole", objects[1].half[side].sha());
+      EXPECT_GT(objects[1].half[side].seen_bytes(), objects[0].half[side].seen_bytes());
+      EXPECT_EQ('\x16', objects[1].half[side].bytes[0]) << "begins with a handshake record";
+    }
+  }
+}
+
 TEST_F(TlsBindingTest, AConnectionOlderThanTheCaptureIsBoundAtItsNextWrite) {
   Pair pair({"tls=1"}, {"tls=1", "parts=2"});
   pair.go();
@@ -74,7 +105,12 @@ TEST_F(TlsBindingTest, AConnectionOlderThanTheCaptureIsBoundAtItsNextWrite) {
       if (objects.size() == 1 && objects[0].closed) object = objects[0];
       return object.closed;
     }));
-    EXPECT_EQ(server ? 1016u : 1000u, object.half[IT_IN].seen_bytes());
+    // A read that waits while the probes are attached was entered without them: its 16 bytes cannot
+    // be seen. That is why such an object says that its beginning is missing.
+    if (server)
+      EXPECT_THAT(object.half[IT_IN].seen_bytes(), testing::AnyOf(1000u, 1016u));
+    else
+      EXPECT_EQ(1000u, object.half[IT_IN].seen_bytes());
     EXPECT_EQ(server ? 1000u : 1016u, object.half[IT_OUT].seen_bytes());
     const auto flows = stand().seen().flows();
     ASSERT_TRUE(flows.contains(object.cookie)) << "not bound";

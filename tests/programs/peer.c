@@ -1,6 +1,6 @@
 /* it_peer key=value…
  *   role=server|client   port=N (client; 0 for a server = any)   family=4|6   conns=N (1)
- *   tls=0|1   version=1.2|1.3   groups=LIST   bio=socket|memory
+ *   tls=0|1   version=1.2|1.3   groups=LIST   bio=socket|memory|tunnel
  *   request=N response=N (bytes; random=N adds up to N)   seed=N
  *   read=plain|ex  write=plain|ex  read_size=N  write_size=N  nonblock=1  partial=1  threads=1
  *   sendbuf=N   file=PATH (server: the response by sendfile)
@@ -16,6 +16,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,6 +106,8 @@ static void begin(struct connection *c, int fd, SSL_CTX *context, int server) {
   }
   int small = (int)number("sendbuf", 0);
   if (small && setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small))) fail("SO_SNDBUF");
+  int one = 1;   /* else each small answer waits 40 ms for a delayed ACK */
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   if (number("nonblock", 0) && fcntl(fd, F_SETFL, O_NONBLOCK)) fail("O_NONBLOCK");
   if (number("tls", 0)) attach_tls(c, context, server);
 }
@@ -122,6 +125,7 @@ static void finish(struct connection *c) {
   printf("\n");
   fflush(stdout);
   if (c->ssl) SSL_free(c->ssl);
+  if (c->outer) SSL_free(c->outer);
   if (number("reset", 0) && strcmp(option("role", "client"), "server")) {
     struct linger now = {1, 0};
     setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));

@@ -15,6 +15,7 @@ struct connection {
   int fd;
   uint16_t local, remote;   /* ports */
   SSL *ssl;          /* NULL: plain */
+  SSL *outer;        /* bio=tunnel: the TLS connection that carries this one */
   int memory_bio;    /* bytes are moved between SSL and socket by hand */
   EVP_MD_CTX *hash[2];   /* of what was received, of what was sent */
   uint64_t moved[2];
