@@ -268,7 +268,8 @@ SEC("uretprobe")
 int tls_exit(struct pt_regs *ctx) { return leave(ctx); }
 
 static __always_inline int over(struct pt_regs *ctx, u16 type) {
-  if (!armed || !target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
+  if (!armed) return 0;
+  /* Whoever has an object here was a target when it came; it must go even if that has changed. */
   struct object_key key = key_of(PT_REGS_PARM1(ctx));
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &key);
   if (!object) return 0;

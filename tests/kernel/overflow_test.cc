@@ -100,7 +100,8 @@ TEST_F(OverflowTest, WithoutRoomForTheLossesTheCountersHoldThem) {
   uint64_t seen = 0;
   for (auto& [cookie, flow] : stand_->seen().flows())
     seen += flow.half[IT_IN].seen_bytes() + flow.half[IT_OUT].seen_bytes();
-  EXPECT_EQ(told.in + told.out, seen + lost(IT_LOSS_RING_FULL).bytes);
+  // At least: a segment that TCP sends again finds no room again, and is counted again.
+  EXPECT_GE(seen + lost(IT_LOSS_RING_FULL).bytes, told.in + told.out);
 }
 
 TEST_F(OverflowTest, TenThousandSmallWritesFitTheDefaultRing) {

@@ -1,10 +1,24 @@
 // Who is captured, from when, and that nothing of a process stays when it is gone.
 #include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <thread>
 
 #include "kernel/stand.h"
 
 namespace infertrail::testing_kernel {
 namespace {
+
+// Without reading any event.
+void wait_for_child(uint32_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children";
+  for (int i = 0; i < patience_seconds() * 100; i++) {
+    std::string child;
+    if (std::ifstream(path) >> child) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  FAIL() << "no child came";
+}
 
 class TargetsTest : public SharedStand {
  protected:
@@ -117,6 +131,8 @@ TEST_F(TargetsTest, ChildrenOfAProcessThatWasNotChosenAreLetGo) {
   // With nobody deciding, the process is pending when it forks.
   Program parent({"role=client", "gate=1", "forks=1", "port=" + std::to_string(server.port())});
   parent.go();
+  wait_for_child(parent.pid());
+  ASSERT_GE(stand().probes().entries("targets"), start.at("targets") + 2) << "parent and child are held";
   ASSERT_TRUE(stand().wait([&] {   // reads and decides, as the daemon does: now
     return stand().probes().entries("targets") <= start.at("targets");
   }));

@@ -153,6 +153,7 @@ void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
 
 void Targets::drop(uint32_t tgid) {
   probes_.deselect(tgid);
+  probes_.forget(tgid);
   targets_.erase(tgid);
   pending_.erase(tgid);
   for (auto& [key, library] : libraries_) {
@@ -202,8 +203,15 @@ void Targets::on_fork(uint32_t parent, uint32_t child) {
 
 void Targets::on_exit(uint32_t tgid) {
   std::lock_guard lock(mutex_);
-  probes_.forget(tgid);
-  if (targets_.contains(tgid)) drop(tgid);
+  if (targets_.contains(tgid))
+    drop(tgid);
+  else
+    probes_.forget(tgid);
+}
+
+void Targets::on_refused_tls(uint32_t tgid) {
+  std::lock_guard lock(mutex_);
+  if (!targets_.contains(tgid)) probes_.forget(tgid);
 }
 
 void Targets::on_mapped(uint32_t tgid) {
@@ -302,10 +310,7 @@ void Targets::sweep() {
     else
       scan_libraries(tgid);
   }
-  for (uint32_t tgid : gone) {   // its exit event was lost
-    probes_.forget(tgid);
-    drop(tgid);
-  }
+  for (uint32_t tgid : gone) drop(tgid);   // its exit event was lost
   release_libraries();
 }
 
