@@ -174,6 +174,23 @@ void Pair::finish() {
   server.finish();
 }
 
+namespace {
+
+// What was seen, for whoever has to understand a failure.
+void describe(const Recorder& seen) {
+  for (auto& [id, each] : seen.objects())
+    std::printf("  object %lu tgid %u ssl %lx cookie %lu role %u closed %d in %lu-%lu out %lu-%lu end %lu %lu\n", id,
+                each.tgid, each.ssl, each.cookie, each.role, each.closed, each.half[0].seen_bytes(),
+                each.half[0].lost_bytes(), each.half[1].seen_bytes(), each.half[1].lost_bytes(), each.end[0],
+                each.end[1]);
+  for (auto& [cookie, each] : seen.flows())
+    std::printf("  flow %lu tgid %u ports %u %u flags %u closed %d end %lu %lu\n", cookie, each.open.tgid,
+                each.open.addresses.local_port, each.open.addresses.remote_port, each.open.flags, each.closed,
+                each.end[0], each.end[1]);
+}
+
+}  // namespace
+
 std::unique_ptr<Stand> SharedStand::stand_;
 ProbeOptions SharedStand::options_;
 
@@ -195,6 +212,7 @@ void SharedStand::SetUp() {
 
 void SharedStand::TearDown() {
   if (!stand_) return;
+  if (HasFailure() || !stand_->losses().empty()) describe(stand_->seen());
   EXPECT_EQ("", stand_->losses());
   for (const std::string& selector : stand_->targets().selectors()) {
     auto status = stand_->targets().remove(selector);
