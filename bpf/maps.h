@@ -68,6 +68,28 @@ struct {
   __type(value, struct flow_state);
 } flows __weak SEC(".maps");
 
+/* The SSL call that a thread is in (level 0), and the one around it on another object (level 1: TLS
+ * inside TLS, or a coroutine that was left in a call). A thread that ends takes its entries along. */
+struct call_key {
+  u64 id;
+  u64 level;
+};
+struct call {
+  u64 ssl;
+  u64 buffer;
+  u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
+  u64 stack;            /* stack pointer that the return will have: says which call returns */
+  u32 kind;
+  u32 nested;           /* 1: level 1 is in use */
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 32768);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct call_key);
+  __type(value, struct call);
+} calls __weak SEC(".maps");
+
 /* TLS objects seen, by process and address; id is never reused. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);

@@ -80,6 +80,10 @@ static __always_inline int tell(u32 tgid, u16 type) {
 SEC("raw_tp/sched_process_exit")
 int process_exit(struct bpf_raw_tracepoint_args *ctx) {
   struct task_struct *task = (void *)ctx->args[0];
+  struct call_key call = {.id = bpf_get_current_pid_tgid()};   /* killed inside an SSL call */
+  bpf_map_delete_elem(&calls, &call);
+  call.level = 1;
+  bpf_map_delete_elem(&calls, &call);
   if (BPF_CORE_READ(task, signal, live.counter) != 0) return 0;   /* threads remain */
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   if (!target_state(tgid)) return 0;

@@ -11,23 +11,6 @@
 #define KIND_WRITE 2
 #define KIND_OTHER 3    /* handshake: only its BIO_writes matter */
 
-struct call {
-  u64 ssl;
-  u64 buffer;
-  u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
-  u32 kind;
-  u32 reserved;
-};
-
-/* The SSL call that a thread is in. */
-struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 32768);
-  __uint(map_flags, BPF_F_NO_PREALLOC);
-  __type(key, u64);
-  __type(value, struct call);
-} calls SEC(".maps");
-
 /* Joined small reads, by object: llama-server reads its headers one byte per SSL_read. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -163,7 +146,7 @@ static __always_inline int join_small(struct object_key *key, struct tls_object 
     reads = bpf_map_lookup_elem(&small, key);
     if (!reads) return 0;
   }
-  if (reads->object != object->id) reads->length = 0;
+  if (reads->object != object->id) flush_small(reads);   /* an older object's, never closed */
   if (reads->length == 0) {
     reads->start = object->offset[IT_IN];
     reads->start_again = reads->start;
@@ -186,28 +169,68 @@ static __always_inline int join_small(struct object_key *key, struct tls_object 
   return 1;
 }
 
+#ifdef __TARGET_ARCH_x86
+#define RETURN_ADDRESS 8   /* stands on the stack at entry, is gone at return */
+#else
+#define RETURN_ADDRESS 0
+#endif
+
 static __always_inline int enter(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
-  u64 id = bpf_get_current_pid_tgid();
-  if (!armed || !target_state(id >> 32)) return 0;
+  struct call_key key = {.id = bpf_get_current_pid_tgid()};
+  if (!armed || !target_state(key.id >> 32)) return 0;
   struct call call = {.ssl = PT_REGS_PARM1(ctx),
                       .buffer = PT_REGS_PARM2(ctx),
                       .length_pointer = length_pointer,
+                      .stack = PT_REGS_SP(ctx) + RETURN_ADDRESS,
                       .kind = kind};
-  struct call *outer = bpf_map_lookup_elem(&calls, &id);
-  if (outer) {
-    if (outer->ssl == call.ssl && outer->kind != KIND_OTHER) return 0;   /* the outermost wins */
-    if (outer->ssl != call.ssl) count_loss(IT_LOSS_NESTED, 0);
+  struct call *outer = bpf_map_lookup_elem(&calls, &key);
+  if (outer && outer->ssl == call.ssl && outer->kind != KIND_OTHER) {
+    if (outer->stack > call.stack) return 0;   /* the outermost wins; this return will not match */
+    call.nested = outer->nested;               /* it was left without a return, or jumped here */
+  } else if (outer) {
+    struct call saved = *outer;
+    struct call_key around = {.id = key.id, .level = 1};
+    if (saved.nested) count_loss(IT_LOSS_NESTED, 0);   /* a third level: the second is forgotten */
+    if (bpf_map_update_elem(&calls, &around, &saved, BPF_ANY))
+      count_loss(IT_LOSS_MAP_FULL, 0);
+    else
+      call.nested = 1;
   }
-  if (bpf_map_update_elem(&calls, &id, &call, BPF_ANY)) count_loss(IT_LOSS_MAP_FULL, 0);
+  if (bpf_map_update_elem(&calls, &key, &call, BPF_ANY)) count_loss(IT_LOSS_MAP_FULL, 0);
   return 0;
 }
 
+/* Takes the call that returns out of the map: 0 when this is the return of an inner one. */
+static __always_inline int returned(struct pt_regs *ctx, struct call *out) {
+  struct call_key key = {.id = bpf_get_current_pid_tgid()};
+  struct call_key around = {.id = key.id, .level = 1};
+  struct call *call = bpf_map_lookup_elem(&calls, &key);
+  if (!call) return 0;
+  u64 stack = PT_REGS_SP(ctx);
+  if (call->stack == stack) {
+    *out = *call;
+    struct call *outer = out->nested ? bpf_map_lookup_elem(&calls, &around) : 0;
+    if (!outer) {
+      bpf_map_delete_elem(&calls, &key);
+      return 1;
+    }
+    struct call saved = *outer;
+    saved.nested = 0;
+    bpf_map_update_elem(&calls, &key, &saved, BPF_EXIST);
+    bpf_map_delete_elem(&calls, &around);
+    return 1;
+  }
+  struct call *outer = call->nested ? bpf_map_lookup_elem(&calls, &around) : 0;
+  if (!outer || outer->stack != stack) return 0;
+  *out = *outer;
+  call->nested = 0;
+  bpf_map_delete_elem(&calls, &around);
+  return 1;
+}
+
 static __always_inline int leave(struct pt_regs *ctx) {
-  u64 id = bpf_get_current_pid_tgid();
-  struct call *found = bpf_map_lookup_elem(&calls, &id);
-  if (!found) return 0;
-  struct call call = *found;
-  bpf_map_delete_elem(&calls, &id);
+  struct call call;
+  if (!returned(ctx, &call)) return 0;
   int result = PT_REGS_RC(ctx);
   if (call.kind == KIND_OTHER || result <= 0) return 0;
   u64 n = result;
@@ -254,7 +277,8 @@ SEC("uretprobe")
 int tls_exit(struct pt_regs *ctx) { return leave(ctx); }
 
 static __always_inline int over(struct pt_regs *ctx, u16 type) {
-  if (!armed || !target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
+  if (!armed) return 0;
+  /* Whoever has an object here was a target when it came; it must go even if that has changed. */
   struct object_key key = key_of(PT_REGS_PARM1(ctx));
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &key);
   if (!object) return 0;
@@ -283,8 +307,8 @@ int tls_shutdown_enter(struct pt_regs *ctx) { return over(ctx, IT_TLS_SHUTDOWN);
  * not known: if a TLS record starts here, its first bytes name the object on the wire. */
 SEC("uprobe")
 int bio_write_enter(struct pt_regs *ctx) {
-  u64 id = bpf_get_current_pid_tgid();
-  struct call *call = bpf_map_lookup_elem(&calls, &id);
+  struct call_key current = {.id = bpf_get_current_pid_tgid()};
+  struct call *call = bpf_map_lookup_elem(&calls, &current);
   if (!call) return 0;
   struct object_key key = key_of(call->ssl);
   struct tls_object *object = object_of(&key);

@@ -190,6 +190,12 @@ std::vector<uint16_t> listening_ports(uint32_t pid, const std::string& proc) {
   return {ports.begin(), ports.end()};
 }
 
+std::string_view without_deleted(std::string_view path) {
+  constexpr std::string_view kSuffix = " (deleted)";
+  if (path.ends_with(kSuffix)) path.remove_suffix(kSuffix.size());
+  return path;
+}
+
 std::string command_line(const std::vector<std::string>& args) {
   std::string out;
   for (const std::string& arg : args) {

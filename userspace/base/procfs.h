@@ -45,6 +45,8 @@ std::vector<ListeningSocket> listening_sockets(uint32_t pid, const std::string& 
 // Ports that this very process listens on.
 std::vector<uint16_t> listening_ports(uint32_t pid, const std::string& proc = "/proc");
 
+// An executable's or mapping's path without the kernel's mark that the file was replaced.
+std::string_view without_deleted(std::string_view path);
 // Arguments joined by spaces.
 std::string command_line(const std::vector<std::string>& args);
 // 64 hex digits of a container runtime's cgroup name, or "".

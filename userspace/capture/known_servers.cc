@@ -50,7 +50,7 @@ bool is_interpreter(std::string_view exe) {
 }  // namespace
 
 std::string known_server(const ProcessFacts& facts, const std::vector<uint16_t>& ports) {
-  std::string_view exe = file_name(facts.exe);
+  std::string_view exe = file_name(without_deleted(facts.exe));
   const std::string arguments = command_line(facts.args);
   for (const KnownServer& row : kServers) {
     if (row.exe.empty() ? !is_interpreter(exe) : exe != row.exe) continue;

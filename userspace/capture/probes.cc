@@ -290,6 +290,21 @@ std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {
   return out;
 }
 
+size_t Probes::entries(const char* map) const {
+  const int fd = bpf_object__find_map_fd_by_name(object_->obj, map);
+  if (fd < 0) return 0;
+  // Large enough for the key of any of our hash maps.
+  struct alignas(8) Key {
+    char bytes[64];
+  } key{}, next{};
+  size_t count = 0;
+  for (const void* from = nullptr; bpf_map_get_next_key(fd, from, &next) == 0; from = &key) {
+    key = next;
+    count++;
+  }
+  return count;
+}
+
 const char* Probes::loss_name(size_t kind) {
   constexpr const char* kNames[IT_LOSS_KINDS] = {"ring_full", "fault", "control_full", "map_full",
                                                  "nested_call"};

@@ -85,6 +85,8 @@ class Probes {
   void forget(uint32_t tgid);
 
   std::array<LossCount, IT_LOSS_KINDS> losses() const;
+  // How many keys a hash map of the BPF object holds now; 0 when there is no such map.
+  size_t entries(const char* map) const;
   static const char* loss_name(size_t kind);
   const std::vector<ProbeFeature>& features() const { return features_; }
 

@@ -28,11 +28,6 @@ std::string_view file_name(std::string_view path) {
   return slash == std::string_view::npos ? path : path.substr(slash + 1);
 }
 
-std::string without_deleted(const std::string& path) {
-  constexpr std::string_view kSuffix = " (deleted)";
-  return path.ends_with(kSuffix) ? path.substr(0, path.size() - kSuffix.size()) : path;
-}
-
 bool has_component(std::string_view path, std::string_view name) {
   while (!path.empty()) {
     size_t slash = path.find('/');
@@ -111,7 +106,7 @@ Result<Selector> Selector::parse(const std::string& text) {
 }
 
 std::string Selector::match(const ProcessFacts& facts, const std::vector<uint16_t>& ports) const {
-  const std::string exe = without_deleted(facts.exe);
+  const std::string exe(without_deleted(facts.exe));
   bool yes = false;
   switch (kind_) {
     case Kind::kAuto:

@@ -1,8 +1,12 @@
 #include "capture/targets.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <spdlog/spdlog.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,6 +28,25 @@ uint64_t steady_seconds() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
                                    std::chrono::steady_clock::now().time_since_epoch())
                                    .count());
+}
+
+// Whether this end of an established connection called connect(): only then the SYN is among the
+// bytes that the kernel counts as acknowledged. Read until no byte moves in between.
+bool connected_actively(int fd) {
+  for (int attempt = 0; attempt < 100; attempt++) {
+    tcp_info before{}, after{};
+    int queued = 0;
+    socklen_t length = sizeof(before), again = sizeof(after);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &before, &length) != 0 || ioctl(fd, SIOCOUTQ, &queued) != 0 ||
+        getsockopt(fd, IPPROTO_TCP, TCP_INFO, &after, &again) != 0)
+      return false;
+    if (before.tcpi_bytes_acked != after.tcpi_bytes_acked || before.tcpi_bytes_sent != after.tcpi_bytes_sent ||
+        before.tcpi_notsent_bytes != after.tcpi_notsent_bytes)
+      continue;
+    const uint64_t in_flight = static_cast<uint64_t>(queued) - before.tcpi_notsent_bytes;
+    return before.tcpi_bytes_acked + in_flight == before.tcpi_bytes_sent - before.tcpi_bytes_retrans + 1;
+  }
+  return false;
 }
 
 }  // namespace
@@ -130,6 +153,7 @@ void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
 
 void Targets::drop(uint32_t tgid) {
   probes_.deselect(tgid);
+  probes_.forget(tgid);
   targets_.erase(tgid);
   pending_.erase(tgid);
   for (auto& [key, library] : libraries_) {
@@ -161,7 +185,12 @@ void Targets::on_exec(uint32_t tgid, const ProcessFacts& facts, uint32_t state) 
 void Targets::on_fork(uint32_t parent, uint32_t child) {
   std::lock_guard lock(mutex_);
   auto at = targets_.find(parent);
-  if (at == targets_.end()) return;   // pending: its exec decides
+  if (at == targets_.end()) {
+    // The parent was pending when it forked and its exec, which came before, did not choose it; the
+    // kernel has made the child pending too, and without an exec of its own nobody would decide.
+    probes_.deselect(child);
+    return;
+  }
   TargetInfo info;
   info.facts = at->second.facts;
   info.selector = at->second.selector;
@@ -174,8 +203,15 @@ void Targets::on_fork(uint32_t parent, uint32_t child) {
 
 void Targets::on_exit(uint32_t tgid) {
   std::lock_guard lock(mutex_);
-  probes_.forget(tgid);
-  if (targets_.contains(tgid)) drop(tgid);
+  if (targets_.contains(tgid))
+    drop(tgid);
+  else
+    probes_.forget(tgid);
+}
+
+void Targets::on_refused_tls(uint32_t tgid) {
+  std::lock_guard lock(mutex_);
+  if (!targets_.contains(tgid)) probes_.forget(tgid);
 }
 
 void Targets::on_mapped(uint32_t tgid) {
@@ -249,6 +285,7 @@ void Targets::watch_existing_sockets(uint32_t tgid) {
       continue;
     getsockopt(copy.get(), SOL_SOCKET, SO_ACCEPTCONN, &listening, &length);
     uint32_t flags = IT_SOCK_WATCH | (listening ? 0u : IT_SOCK_EXISTED);
+    if (!listening && connected_actively(copy.get())) flags |= IT_SOCK_ACTIVE;
     if (auto status = probes_.watch_socket(copy.get(), tgid, flags); !status.ok())
       spdlog::warn("target={} error=\"{}\"", tgid, status.error().message);
   }
@@ -273,7 +310,7 @@ void Targets::sweep() {
     else
       scan_libraries(tgid);
   }
-  for (uint32_t tgid : gone) drop(tgid);
+  for (uint32_t tgid : gone) drop(tgid);   // its exit event was lost
   release_libraries();
 }
 

@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "capture/probes.h"
 #include "capture/selector.h"
+#include "capture/target_events.h"
 
 namespace infertrail {
 
@@ -30,7 +31,7 @@ struct TargetInfo {
   uint64_t tls_blind_flows = 0;          // sent TLS records for seconds and no plaintext was seen
 };
 
-class Targets {
+class Targets : public TargetEvents {
  public:
   explicit Targets(Probes& probes, std::string proc = "/proc");
 
@@ -41,21 +42,20 @@ class Targets {
   // Processes that `auto` would choose, whether or not they are targets.
   std::vector<TargetInfo> discover() const;
 
-  void on_exec(uint32_t tgid, const ProcessFacts& facts, uint32_t state);
-  void on_fork(uint32_t parent, uint32_t child);
-  void on_exit(uint32_t tgid);
-  void on_mapped(uint32_t tgid);
-  void on_listen(uint32_t tgid, uint16_t port);
+  void on_exec(uint32_t tgid, const ProcessFacts& facts, uint32_t state) override;
+  void on_fork(uint32_t parent, uint32_t child) override;
+  void on_exit(uint32_t tgid) override;
+  void on_mapped(uint32_t tgid) override;
+  void on_listen(uint32_t tgid, uint16_t port) override;
+  void on_refused_tls(uint32_t tgid) override;
   // Finds what events cannot tell: processes that changed, libraries of new mappings. Every few seconds.
   void sweep();
-  // Looks at the mappings of processes that on_mapped() named. Each round.
-  void attach_pending();
+  void attach_pending() override;
 
-  bool is_target(uint32_t tgid) const;
-  // Coverage counters, by the owner of a flow.
-  void note_flow(uint32_t tgid, bool tls);
-  void note_bound(uint32_t tgid);
-  void note_blind(uint32_t tgid);
+  bool is_target(uint32_t tgid) const override;
+  void note_flow(uint32_t tgid, bool tls) override;
+  void note_bound(uint32_t tgid) override;
+  void note_blind(uint32_t tgid) override;
 
  private:
   struct Library {

@@ -84,7 +84,9 @@ Status Daemon::open_capture() {
     workers_.push_back(std::make_unique<Worker>(options, std::move(pipeline)));
     workers.push_back(workers_.back().get());
   }
-  intake_ = std::make_unique<Intake>(*probes_, *targets_, resolver_, workers);
+  intake_ = std::make_unique<Intake>(
+      *targets_, resolver_, workers.size(),
+      [workers](size_t worker, std::vector<StreamMessage> batch) { workers[worker]->push(std::move(batch)); });
   TRY(events_, Events::open(*probes_, *intake_));
 
   std::map<std::string, std::string> facts = {{"kernel", kernel_release()}, {"boot_id", boot_id()},
@@ -127,7 +129,7 @@ void Daemon::capture_loop() {
     event_bytes_ = events_->counts().bytes;
     const auto now = std::chrono::steady_clock::now();
     if (now >= next_tick) {
-      intake_->tick();
+      intake_->tick(probes_->waiting_reads());
       next_tick = now + 100ms;
     }
     if (now >= next_sweep) {
@@ -180,7 +182,7 @@ Status Daemon::stop() {
   if (probes_ && events_) {
     probes_->disarm();
     drain();
-    intake_->tick();
+    intake_->tick(probes_->waiting_reads());
     intake_->flush();
     watch_losses();
   }

@@ -13,6 +13,8 @@ namespace {
 constexpr uint64_t kDarkAfterNs = 3'000'000'000;
 constexpr uint64_t kOrphanNs = 5'000'000'000;
 constexpr size_t kBatch = 256;
+constexpr size_t kEarlyOwners = 16384;
+constexpr size_t kRefused = 65536;
 
 std::string endpoint(const uint8_t* address, uint16_t port) {
   char text[INET6_ADDRSTRLEN] = "";
@@ -45,25 +47,25 @@ StreamMessage message(StreamMessage::Kind kind, StreamId stream, uint64_t monoto
 }  // namespace
 
 void Intake::send(StreamMessage out) {
-  const size_t worker = out.stream.id % workers_.size();
+  const size_t worker = out.stream.id % workers_;
   auto& batch = batches_[worker];
   batch.push_back(std::move(out));
   if (batch.size() < kBatch) return;
-  workers_[worker]->push(std::move(batch));
+  push_(worker, std::move(batch));
   batch.clear();
 }
 
 void Intake::flush() {
   for (auto& [worker, batch] : batches_) {
     if (batch.empty()) continue;
-    workers_[worker]->push(std::move(batch));
+    push_(worker, std::move(batch));
     batch.clear();
   }
   targets_.attach_pending();
 }
 
-void Intake::tick() {
-  for (const abi::small_reads& reads : probes_.waiting_reads()) {
+void Intake::tick(const std::vector<abi::small_reads>& waiting) {
+  for (const abi::small_reads& reads : waiting) {
     if (!objects_.contains(reads.object)) continue;
     StreamMessage out = message(StreamMessage::Kind::kData, {reads.object, true}, reads.time_ns);
     out.offset = reads.start;
@@ -122,8 +124,16 @@ Process Intake::peer_of(const abi::flow_open_event& event) {
   return pid == 0 ? Process() : resolver_.process(pid);
 }
 
+// Bytes of a process that was held until decided may have come before its stream's opening: the
+// worker drops them, and those that still come are dropped here. Nothing of it is recorded.
+void Intake::refuse(StreamId stream, uint64_t time_ns) {
+  if (refused_.size() >= kRefused) refused_.erase(refused_.begin());   // ids grow: the oldest
+  refused_.insert({stream.tls, stream.id});
+  send(message(StreamMessage::Kind::kForget, stream, time_ns));
+}
+
 void Intake::on_flow_open(const abi::flow_open_event& event) {
-  if (!targets_.is_target(event.tgid)) return;   // was pending, and was not chosen
+  if (!targets_.is_target(event.tgid)) return refuse({event.cookie, false}, event.header.time_ns);
   OpenFlow open;
   open.tgid = event.tgid;
   open.opened_ns = unix_time_ns(event.header.time_ns);
@@ -152,6 +162,8 @@ void Intake::on_flow_open(const abi::flow_open_event& event) {
   const bool plain = !open.tls;
   flows_[event.cookie] = std::move(open);
   if (plain) adopt_orphans(event);
+  if (auto early = early_owners_.extract(event.cookie); !early.empty())
+    set_owner(&flows_[event.cookie], event.cookie, early.mapped(), event.header.time_ns);
 }
 
 void Intake::adopt_orphans(const abi::flow_open_event& event) {
@@ -170,6 +182,8 @@ void Intake::adopt_orphans(const abi::flow_open_event& event) {
 }
 
 void Intake::on_flow_close(const abi::flow_close_event& event) {
+  refused_.erase({false, event.cookie});
+  early_owners_.erase(event.cookie);
   auto at = flows_.find(event.cookie);
   if (at == flows_.end()) return;
   if (!at->second.tls) {
@@ -185,16 +199,25 @@ void Intake::on_flow_close(const abi::flow_close_event& event) {
 
 void Intake::on_flow_owner(const abi::flow_owner_event& event) {
   auto at = flows_.find(event.cookie);
-  if (at == flows_.end() || at->second.tgid == event.tgid) return;
-  at->second.tgid = event.tgid;
-  at->second.facts.process = resolver_.process(event.tgid);
-  StreamMessage out = message(StreamMessage::Kind::kOwner, {event.cookie, false}, event.header.time_ns);
-  out.facts = std::make_unique<StreamFacts>(at->second.facts);
-  if (!at->second.tls) send(std::move(out));
+  if (at != flows_.end()) return set_owner(&at->second, event.cookie, event.tgid, event.header.time_ns);
+  if (early_owners_.size() >= kEarlyOwners) early_owners_.erase(early_owners_.begin());
+  early_owners_[event.cookie] = event.tgid;
+}
+
+void Intake::set_owner(OpenFlow* flow, uint64_t cookie, uint32_t tgid, uint64_t time_ns) {
+  if (flow->tgid == tgid) return;
+  flow->tgid = tgid;
+  flow->facts.process = resolver_.process(tgid);
+  StreamMessage out = message(StreamMessage::Kind::kOwner, {cookie, false}, time_ns);
+  out.facts = std::make_unique<StreamFacts>(flow->facts);
+  if (!flow->tls) send(std::move(out));
 }
 
 void Intake::on_tls_open(const abi::tls_open_event& event) {
-  if (!targets_.is_target(event.tgid)) return;
+  if (!targets_.is_target(event.tgid)) {
+    targets_.on_refused_tls(event.tgid);
+    return refuse({event.object, true}, event.header.time_ns);
+  }
   objects_[event.object] = event.tgid;
   StreamMessage out = message(StreamMessage::Kind::kOpen, {event.object, true}, event.header.time_ns);
   out.facts = std::make_unique<StreamFacts>();
@@ -233,6 +256,7 @@ void Intake::end_object(uint64_t object, const uint64_t* ends, uint64_t time_ns)
 }
 
 void Intake::on_tls_close(const abi::tls_close_event& event) {
+  refused_.erase({true, event.object});
   if (objects_.contains(event.object)) end_object(event.object, event.end, event.header.time_ns);
 }
 
@@ -241,6 +265,7 @@ void Intake::on_tls_close(const abi::tls_close_event& event) {
 void Intake::on_tls_shutdown(const abi::tls_close_event&) {}
 
 void Intake::on_loss(const abi::loss_event& event) {
+  if (refused_.contains({event.is_tls != 0, event.stream})) return;
   StreamMessage out = message(StreamMessage::Kind::kLoss, {event.stream, event.is_tls != 0}, event.header.time_ns);
   out.side = event.direction & 1;
   out.offset = event.from;
@@ -250,8 +275,9 @@ void Intake::on_loss(const abi::loss_event& event) {
 }
 
 void Intake::on_data(const abi::data_event& event, std::string_view payload) {
-  StreamMessage out = message(StreamMessage::Kind::kData,
-                              {event.stream, event.header.type == IT_TLS_DATA}, event.header.time_ns);
+  const bool tls = event.header.type == IT_TLS_DATA;
+  if (refused_.contains({tls, event.stream})) return;
+  StreamMessage out = message(StreamMessage::Kind::kData, {event.stream, tls}, event.header.time_ns);
   out.side = event.direction;
   out.offset = event.offset;
   out.bytes.assign(payload);

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -14,22 +15,22 @@
 #include <vector>
 
 #include "capture/events.h"
-#include "capture/targets.h"
+#include "capture/target_events.h"
 #include "daemon/message.h"
-#include "daemon/worker.h"
 #include "identity/resolver.h"
 
 namespace infertrail {
 
 class Intake : public CaptureHandler {
  public:
-  Intake(Probes& probes, Targets& targets, Resolver& resolver, std::vector<Worker*> workers)
-      : probes_(probes), targets_(targets), resolver_(resolver), workers_(std::move(workers)) {}
+  using Push = std::function<void(size_t worker, std::vector<StreamMessage>)>;
+  Intake(TargetEvents& targets, Resolver& resolver, size_t workers, Push push)
+      : targets_(targets), resolver_(resolver), workers_(workers), push_(std::move(push)) {}
 
   // After each round of Events: sends what was collected, looks at new mappings.
   void flush();
   // Every 100 ms: reads that wait in the kernel to be joined; dark flows; old orphans.
-  void tick();
+  void tick(const std::vector<abi::small_reads>& waiting);
 
   void on_exec(const abi::exec_event& event) override;
   void on_fork(const abi::fork_event& event) override;
@@ -62,17 +63,23 @@ class Intake : public CaptureHandler {
   };
 
   void send(StreamMessage message);
+  void refuse(StreamId stream, uint64_t time_ns);
+  void set_owner(OpenFlow* flow, uint64_t cookie, uint32_t tgid, uint64_t time_ns);
   void adopt_orphans(const abi::flow_open_event& event);
   Process peer_of(const abi::flow_open_event& event);
   void end_object(uint64_t object, const uint64_t* ends, uint64_t time_ns);
 
-  Probes& probes_;
-  Targets& targets_;
+  TargetEvents& targets_;
   Resolver& resolver_;
-  std::vector<Worker*> workers_;
+  const size_t workers_;
+  const Push push_;
   std::map<size_t, std::vector<StreamMessage>> batches_;
   std::unordered_map<uint64_t, OpenFlow> flows_;             // by cookie
   std::unordered_map<uint64_t, uint32_t> objects_;           // open TLS object -> tgid
+  // Streams of processes that were held until decided and then not chosen: nothing of them is kept.
+  std::set<std::pair<bool, uint64_t>> refused_;
+  // accept() comes before the first byte, and so before the flow's opening.
+  std::map<uint64_t, uint32_t> early_owners_;   // by cookie, bounded
   std::deque<Orphan> orphans_;
 };
 

@@ -27,7 +27,8 @@ struct StreamId {
 };
 
 struct StreamMessage {
-  enum class Kind { kOpen, kBind, kOwner, kData, kLoss, kClose };
+  enum class Kind { kOpen, kBind, kOwner, kData, kLoss, kClose, kForget };
+  // kForget: not of a chosen process; what is held of it is dropped and never recorded
   Kind kind = Kind::kData;
   StreamId stream;
   uint8_t side = IT_IN;                  // kData, kLoss

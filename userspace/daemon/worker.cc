@@ -57,6 +57,10 @@ void Worker::run() {
 
 void Worker::handle(StreamMessage message) {
   const uint64_t now = message.time_ns;
+  if (message.kind == StreamMessage::Kind::kForget) {
+    sessions_.erase({message.stream.tls, message.stream.id});
+    return;
+  }
   auto& session = sessions_[{message.stream.tls, message.stream.id}];
   if (!session) {
     // Data and openings come in different rings: the first of either makes the session.
@@ -75,6 +79,7 @@ void Worker::handle(StreamMessage message) {
     case StreamMessage::Kind::kData: session->data(std::move(message)); break;
     case StreamMessage::Kind::kLoss: session->loss(message); break;
     case StreamMessage::Kind::kClose: session->close(message); break;
+    case StreamMessage::Kind::kForget: break;   // above
   }
   record(*session);
   if (session->closed()) sessions_.erase({id.tls, id.id});

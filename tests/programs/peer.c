@@ -1,0 +1,246 @@
+/* it_peer key=value…
+ *   role=server|client   port=N (client; 0 for a server = any)   family=4|6   conns=N (1)
+ *   tls=0|1   version=1.2|1.3   groups=LIST   bio=socket|memory|tunnel
+ *   request=N response=N (bytes; random=N adds up to N)   seed=N
+ *   read=plain|ex  write=plain|ex  read_size=N  write_size=N  nonblock=1  partial=1  threads=1
+ *   sendbuf=N   file=PATH (server: the response by sendfile)
+ *   halfclose=1 (client ends its side before it reads)   listen_late=1 (server: a line, then listen)
+ *   reset=1 (both: the client ends by RST in the middle of the answer)
+ *   forks=N (each child does all connections)   workers=N (server: children accept)
+ *   failing=1 (a write that must fail, at the end)   parts=N (client: N exchanges, each after a line)
+ *   gate=0 (start at once, end at once: no lines on stdin)
+ * A connection: 16 bytes (request length, response length), the request, the response. */
+#define _GNU_SOURCE
+#include "peer.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char **arguments;
+
+void fail(const char *what) {
+  fprintf(stderr, "it_peer: %s: %s\n", what, strerror(errno));
+  ERR_print_errors_fp(stderr);
+  exit(3);
+}
+
+const char *option(const char *name, const char *otherwise) {
+  size_t n = strlen(name);
+  for (char **at = arguments; *at; at++)
+    if (!strncmp(*at, name, n) && (*at)[n] == '=') return *at + n + 1;
+  return otherwise;
+}
+
+uint64_t number(const char *name, uint64_t otherwise) {
+  const char *text = option(name, "");
+  return *text ? strtoull(text, 0, 10) : otherwise;
+}
+
+/* A line on stdin lets the program go on; the end of stdin does, too. */
+static void gate(void) {
+  char c;
+  if (number("gate", 1))
+    while (read(0, &c, 1) == 1 && c != '\n') continue;
+}
+
+static uint64_t state = 88172645463325252ull;
+static uint64_t next(void) {
+  state ^= state << 13;
+  state ^= state >> 7;
+  return state ^= state << 17;
+}
+
+static void fill(unsigned char *buffer, size_t n) {
+  for (size_t i = 0; i < n; i++) buffer[i] = next() >> 24;
+}
+
+static struct sockaddr_storage address(uint16_t port, socklen_t *length) {
+  struct sockaddr_storage out = {0};
+  if (number("family", 4) == 6) {
+    struct sockaddr_in6 *in = (void *)&out;
+    in->sin6_family = AF_INET6;
+    in->sin6_addr = in6addr_loopback;
+    in->sin6_port = htons(port);
+    *length = sizeof(*in);
+  } else {
+    struct sockaddr_in *in = (void *)&out;
+    in->sin_family = AF_INET;
+    in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    in->sin_port = htons(port);
+    *length = sizeof(*in);
+  }
+  return out;
+}
+
+static uint16_t port_of(int fd, int remote) {
+  struct sockaddr_in6 any;
+  socklen_t length = sizeof(any);
+  if ((remote ? getpeername : getsockname)(fd, (void *)&any, &length)) return 0;
+  return ntohs(any.sin6_port);   /* the port stands at the same place for both families */
+}
+
+static void say_hash(struct connection *c, int direction, const char *name) {
+  unsigned char hash[32];
+  EVP_DigestFinal_ex(c->hash[direction], hash, 0);
+  printf(" %s=%llu %s_sha=", name, (unsigned long long)c->moved[direction], name);
+  for (int i = 0; i < 32; i++) printf("%02x", hash[i]);
+}
+
+static void begin(struct connection *c, int fd, SSL_CTX *context, int server) {
+  memset(c, 0, sizeof(*c));
+  c->fd = fd;
+  c->local = port_of(fd, 0);
+  c->remote = port_of(fd, 1);
+  for (int i = 0; i < 2; i++) {
+    c->hash[i] = EVP_MD_CTX_new();
+    EVP_DigestInit_ex(c->hash[i], EVP_sha256(), 0);
+  }
+  int small = (int)number("sendbuf", 0);
+  if (small && setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small))) fail("SO_SNDBUF");
+  int one = 1;   /* else each small answer waits 40 ms for a delayed ACK */
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  if (number("nonblock", 0) && fcntl(fd, F_SETFL, O_NONBLOCK)) fail("O_NONBLOCK");
+  if (number("tls", 0)) attach_tls(c, context, server);
+}
+
+static void finish(struct connection *c) {
+  int failed = 0;
+  if (c->ssl) {
+    SSL_shutdown(c->ssl);
+    if (number("failing", 0)) failed = SSL_write(c->ssl, "never", 5) <= 0;
+  }
+  printf("conn pid=%d ssl=%p local=%u remote=%u want_write=%llu calls=%llu failed=%d", getpid(), (void *)c->ssl,
+         c->local, c->remote, (unsigned long long)c->want_write, (unsigned long long)c->calls, failed);
+  say_hash(c, 0, "in");
+  say_hash(c, 1, "out");
+  printf("\n");
+  fflush(stdout);
+  if (c->ssl) SSL_free(c->ssl);
+  if (c->outer) SSL_free(c->outer);
+  if (number("reset", 0) && strcmp(option("role", "client"), "server")) {
+    struct linger now = {1, 0};
+    setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+  }
+  close(c->fd);
+  EVP_MD_CTX_free(c->hash[0]);
+  EVP_MD_CTX_free(c->hash[1]);
+}
+
+static uint64_t length_of(const char *name) {
+  uint64_t spread = number("random", 0);
+  return number(name, 1000) + (spread ? next() % spread : 0);
+}
+
+static void call(struct connection *c) {
+  uint64_t lengths[2] = {length_of("request"), length_of("response")};
+  size_t total = sizeof(lengths) + lengths[0];
+  unsigned char *out = malloc(total), *in = malloc(lengths[1] + 1);
+  if (!out || !in) fail("memory");
+  memcpy(out, lengths, sizeof(lengths));
+  fill(out + sizeof(lengths), lengths[0]);
+  transmit(c, out, total);
+  if (number("halfclose", 0)) shutdown(c->fd, SHUT_WR);
+  if (number("reset", 0))
+    receive_some(c, in, 1);   /* the server has the request, and is in the middle of its answer */
+  else
+    receive(c, in, lengths[1]);
+  free(out);
+  free(in);
+}
+
+/* 0 = the client ended before a request */
+static int answer(struct connection *c) {
+  uint64_t lengths[2];
+  int first = receive_some(c, lengths, number("read_size", sizeof(lengths)) == 1 ? 1 : sizeof(lengths));
+  if (first <= 0 || !receive(c, (char *)lengths + first, sizeof(lengths) - first)) return 0;
+  unsigned char *in = malloc(lengths[0] + 1), *out = malloc(lengths[1] + 1);
+  if (!in || !out) fail("memory");
+  int going = receive(c, in, lengths[0]);
+  fill(out, lengths[1]);
+  if (going && *option("file", ""))
+    transmit_file(c, option("file", ""), lengths[1]);
+  else if (going)
+    going = transmit(c, out, lengths[1]);
+  free(in);
+  free(out);
+  return going;
+}
+
+static void serve(int listener, SSL_CTX *context) {
+  for (uint64_t i = 0; i < number("conns", 1); i++) {
+    int fd = accept4(listener, 0, 0, SOCK_CLOEXEC);
+    if (fd < 0) fail("accept4");
+    struct connection c;
+    begin(&c, fd, context, 1);
+    while (answer(&c)) continue;
+    finish(&c);
+  }
+}
+
+static void connect_all(SSL_CTX *context) {
+  for (uint64_t i = 0; i < number("conns", 1); i++) {
+    socklen_t length;
+    struct sockaddr_storage to = address(number("port", 0), &length);
+    int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (void *)&to, length)) fail("connect");
+    struct connection c;
+    begin(&c, fd, context, 0);
+    for (uint64_t part = 0; part < number("parts", 1); part++) {
+      if (part > 0) {
+        printf("part %llu\n", (unsigned long long)part);
+        fflush(stdout);
+        gate();
+      }
+      call(&c);
+    }
+    finish(&c);
+  }
+}
+
+int main(int argc, char **argv) {
+  (void)argc;
+  arguments = argv + 1;
+  state ^= number("seed", 1) * 0x9E3779B97F4A7C15ull;
+  int server = !strcmp(option("role", "client"), "server"), listener = -1;
+  int early = (int)number("listen_late", 0);
+  if (early) printf("ready port=0\n"), fflush(stdout), gate();
+  if (server) {
+    socklen_t length;
+    struct sockaddr_storage at = address(number("port", 0), &length);
+    listener = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int one = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (listener < 0 || bind(listener, (void *)&at, length) || listen(listener, 256)) fail("listen");
+  }
+  printf("ready port=%u\n", server ? port_of(listener, 0) : 0);
+  fflush(stdout);
+  if (!early) gate();
+  SSL_CTX *context = number("tls", 0) ? make_context(server) : 0;
+  uint64_t children = number("forks", 0) + number("workers", 0);
+  for (uint64_t i = 0; i < children; i++) {
+    pid_t child = fork();
+    if (child < 0) fail("fork");
+    if (child > 0) continue;
+    state ^= (uint64_t)getpid() << 20;
+    server ? serve(listener, context) : connect_all(context);
+    exit(0);
+  }
+  if (!children) server ? serve(listener, context) : connect_all(context);
+  for (uint64_t i = 0; i < children; i++) {
+    int status;
+    if (wait(&status) < 0 || status) fail("a child failed");
+  }
+  printf("done\n");
+  fflush(stdout);
+  gate();
+  return 0;
+}

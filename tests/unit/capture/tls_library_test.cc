@@ -1,0 +1,105 @@
+#include "capture/tls_library.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <openssl/ssl.h>
+#include <dlfcn.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/file.h"
+#include "base/owned.h"
+#include "unit/fake_proc.h"
+
+namespace infertrail {
+namespace {
+
+// The file that a function of this process comes from, and where in it.
+std::string file_of(const void* function) {
+  Dl_info info{};
+  return dladdr(function, &info) != 0 ? info.dli_fname : "";
+}
+
+Result<TlsSymbols> symbols_of(const std::string& path) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_TRUE(fd.valid()) << path;
+  return read_tls_symbols(fd.get());
+}
+
+std::string bytes_at(const std::string& path, uint64_t offset, size_t n) {
+  std::string out(n, 0);
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(static_cast<ssize_t>(n), pread(fd.get(), out.data(), n, static_cast<off_t>(offset)));
+  return out;
+}
+
+TEST(TlsLibraryTest, LibsslAndWhereItsFunctionsAre) {
+  const auto address = reinterpret_cast<const void*>(&SSL_read);
+  const std::string path = file_of(address);
+  ASSERT_NE("", path);
+  auto symbols = symbols_of(path);
+  ASSERT_TRUE(symbols.ok()) << symbols.error().message;
+  EXPECT_TRUE(symbols.value().is_tls());
+  EXPECT_FALSE(symbols.value().is_bio());
+  for (const char* name : {"SSL_read", "SSL_read_ex", "SSL_write", "SSL_write_ex", "SSL_free", "SSL_do_handshake"})
+    EXPECT_TRUE(symbols.value().has(name)) << name;
+  // What stands at the offset in the file is what the loader mapped at the address.
+  EXPECT_EQ(0, std::memcmp(address, bytes_at(path, symbols.value().offsets["SSL_read"], 32).data(), 32));
+}
+
+TEST(TlsLibraryTest, LibcryptoHasTheBioAndNoTls) {
+  auto symbols = symbols_of(file_of(reinterpret_cast<const void*>(&BIO_write)));
+  ASSERT_TRUE(symbols.ok());
+  EXPECT_TRUE(symbols.value().is_bio());
+  EXPECT_FALSE(symbols.value().is_tls());
+}
+
+TEST(TlsLibraryTest, ImportsAreNotDefinitions) {
+  auto symbols = symbols_of("/proc/self/exe");   // calls SSL_read, does not contain it
+  ASSERT_TRUE(symbols.ok());
+  EXPECT_TRUE(symbols.value().offsets.empty());
+}
+
+TEST(TlsLibraryTest, NodeCarriesItsOwnCopy) {
+  if (access("/usr/bin/node", R_OK) != 0) GTEST_SKIP() << "no /usr/bin/node on this host";
+  auto symbols = symbols_of("/usr/bin/node");
+  ASSERT_TRUE(symbols.ok());
+  EXPECT_TRUE(symbols.value().is_tls() && symbols.value().is_bio());
+}
+
+TEST(TlsLibraryTest, HostileFilesAreErrorsOrEmpty) {
+  FakeProc folder;
+  const std::string library = file_of(reinterpret_cast<const void*>(&SSL_read));
+  const std::string whole = read_file(library).value();
+  folder.write("text", "#!/bin/sh\necho SSL_read\n");
+  folder.write("empty", "");
+  folder.write("garbage", "\x7f" "ELF" + std::string(4096, '\xff'));
+  for (const char* name : {"text", "empty"}) {
+    auto symbols = symbols_of(folder.root() + "/" + name);
+    ASSERT_FALSE(symbols.ok()) << name;
+    EXPECT_EQ(Code::kInvalid, symbols.error().code);
+  }
+  auto garbage = symbols_of(folder.root() + "/garbage");
+  EXPECT_TRUE(!garbage.ok() || garbage.value().offsets.empty());
+  // Cut anywhere: never a crash, never a symbol that the whole file places elsewhere.
+  const TlsSymbols right = symbols_of(library).value();
+  for (size_t n : {4ul, 16ul, 63ul, 64ul, 65ul, 1000ul, whole.size() / 3, whole.size() / 2, whole.size() - 1}) {
+    folder.write("cut", whole.substr(0, n));
+    auto cut = symbols_of(folder.root() + "/cut");
+    if (!cut.ok()) continue;
+    for (auto& [name, offset] : cut.value().offsets) EXPECT_EQ(right.offsets.at(name), offset) << n;
+  }
+  // Sizes and offsets in the headers that lie.
+  for (size_t at = 0; at < 64; at++) {
+    std::string bad = whole;
+    for (size_t i = 0; i < 8 && at + i < 64; i++) bad[at + i] = '\xff';
+    folder.write("bad", bad);
+    auto read = symbols_of(folder.root() + "/bad");
+    if (!read.ok()) continue;
+    for (auto& [name, offset] : read.value().offsets) EXPECT_LT(offset, whole.size()) << at;
+  }
+}
+
+}  // namespace
+}  // namespace infertrail
