@@ -169,11 +169,11 @@ static __always_inline int join_small(struct object_key *key, struct tls_object 
   return 1;
 }
 
-#ifdef __TARGET_ARCH_x86
-#define RETURN_ADDRESS 8   /* stands on the stack at entry, is gone at return */
-#else
-#define RETURN_ADDRESS 0
-#endif
+/* The stack pointer behind the return of the call that the probed place belongs to: the same at its
+ * entry and at its exit, wherever inside the function the two were put (the cookie says). */
+static __always_inline u64 stack_of(struct pt_regs *ctx) {
+  return PT_REGS_SP(ctx) + bpf_get_attach_cookie(ctx);
+}
 
 static __always_inline int enter(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
   struct call_key key = {.id = bpf_get_current_pid_tgid()};
@@ -181,7 +181,7 @@ static __always_inline int enter(struct pt_regs *ctx, u32 kind, u64 length_point
   struct call call = {.ssl = PT_REGS_PARM1(ctx),
                       .buffer = PT_REGS_PARM2(ctx),
                       .length_pointer = length_pointer,
-                      .stack = PT_REGS_SP(ctx) + RETURN_ADDRESS,
+                      .stack = stack_of(ctx),
                       .kind = kind};
   struct call *outer = bpf_map_lookup_elem(&calls, &key);
   if (outer && outer->ssl == call.ssl && outer->kind != KIND_OTHER) {
@@ -206,7 +206,7 @@ static __always_inline int returned(struct pt_regs *ctx, struct call *out) {
   struct call_key around = {.id = key.id, .level = 1};
   struct call *call = bpf_map_lookup_elem(&calls, &key);
   if (!call) return 0;
-  u64 stack = PT_REGS_SP(ctx);
+  u64 stack = stack_of(ctx);
   if (call->stack == stack) {
     *out = *call;
     struct call *outer = out->nested ? bpf_map_lookup_elem(&calls, &around) : 0;

@@ -23,7 +23,7 @@ TEST(LoadTest, EveryProgramLoadsAndWhatIsMissingIsSaid) {
     EXPECT_TRUE(features[name].ok) << name;
   for (const char* name : {"kprobe tcp_sendmsg", "kprobe tcp_recvmsg"}) EXPECT_EQ(kprobes, features[name].ok) << name;
   if (!kprobes) {
-    EXPECT_EQ("flow owners come from accept instead", features["kprobe tcp_sendmsg"].detail);
+    EXPECT_EQ("not here; flow owners come from accept", features["kprobe tcp_sendmsg"].detail);
   }
 }
 

@@ -16,10 +16,12 @@ struct Known {
   size_t extra;
 };
 
+constexpr auto kSubStack = "\x48\x83\xec"sv;   // sub $imm8,%rsp
+
 // Before the entry point. None of them writes rdi, rsi or rdx.
 constexpr std::array kPrologue = {
     Known{"\xf3\x0f\x1e\xfa"sv, 0},                       // endbr64
-    Known{"\x48\x83\xec"sv, 1},                           // sub $imm8,%rsp
+    Known{kSubStack, 1},
     Known{"\x64\x48\x8b\x04\x25\x28\x00\x00\x00"sv, 0},   // mov %fs:0x28,%rax
     Known{"\x48\x89\x44\x24"sv, 1},                       // mov %rax,disp8(%rsp)
     Known{"\x31\xc0"sv, 0},                               // xor %eax,%eax
@@ -71,9 +73,18 @@ bool is(std::string_view code, size_t at, char opcode) {
   return at + 2 <= code.size() && code[at] == opcode;
 }
 
-// The jump over the work when n is negative (or, for a writer of bytes, not positive).
-std::optional<size_t> entry_of(std::string_view code) {
-  const size_t at = skip(code, 0, kPrologue);
+// The jump over the work when n is negative (or, for a writer of bytes, not positive). `frame`: what
+// the instructions before it took from the stack.
+std::optional<size_t> entry_of(std::string_view code, uint64_t* frame) {
+  size_t at = 0;
+  *frame = 0;
+  while (size_t length = length_of(code, at, kPrologue)) {
+    if (code.substr(at).starts_with(kSubStack)) {
+      if (static_cast<signed char>(code[at + 3]) < 0) return std::nullopt;   // it gives back
+      *frame += static_cast<uint8_t>(code[at + 3]);
+    }
+    at += length;
+  }
   // Flags of `test %edx,%edx`: the jump is about n, and n is still there.
   if (at < 2 || code.substr(at - 2, 2) != "\x85\xd2"sv) return std::nullopt;
   if (!is(code, at, kJumpNegative) && !is(code, at, kJumpLessEqual)) return std::nullopt;
@@ -108,7 +119,8 @@ std::optional<size_t> exit_of(std::string_view code, size_t at) {
 
 std::optional<CallPoints> cheap_entry_point(std::string_view code) {
 #ifdef __x86_64__
-  if (auto enter = entry_of(code)) return CallPoints{*enter, 0};
+  uint64_t frame = 0;
+  if (auto enter = entry_of(code, &frame)) return CallPoints{*enter, 0, frame};
 #endif
   return std::nullopt;
 }
@@ -120,7 +132,7 @@ std::optional<CallPoints> cheap_call_points(std::string_view code) {
   if (call + 5 > code.size() || code[call] != '\xe8') return std::nullopt;
   auto exit = exit_of(code, call + 5);
   if (!exit) return std::nullopt;
-  return CallPoints{enter->enter, *exit};
+  return CallPoints{enter->enter, *exit, enter->frame};
 }
 
 }  // namespace infertrail

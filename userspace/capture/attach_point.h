@@ -17,6 +17,7 @@ namespace infertrail {
 struct CallPoints {
   uint64_t enter = 0;   // offset in the function: the first three arguments are still in their registers
   uint64_t exit = 0;    // the result is in the result register; passed by every call with n >= 0
+  uint64_t frame = 0;   // bytes that the function took from the stack before both points
 };
 
 // `code` begins at the function. Both points, or nothing.

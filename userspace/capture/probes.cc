@@ -60,17 +60,28 @@ bpf_program* program_at(infertrail_bpf* object, size_t offset) {
 // Offset in the file of each end of the call; `moved` when they are not the symbol.
 struct Place {
   uint64_t enter, exit;
+  // What to add to the stack pointer there to get its value behind the return: that value tells
+  // which call it is that returns.
+  uint64_t enter_stack, exit_stack;
   bool moved;
 };
+
+#ifdef __x86_64__
+constexpr uint64_t kReturnAddress = 8;   // on the stack at entry, gone at return
+#else
+constexpr uint64_t kReturnAddress = 0;
+#endif
 
 Place place_of(const TlsProbe& probe, int fd, uint64_t symbol) {
   char code[kCallPointBytes];
   const ssize_t n = probe.hot ? pread(fd, code, sizeof(code), static_cast<off_t>(symbol)) : 0;
-  if (n <= 0) return {symbol, symbol, false};
+  const Place plain{symbol, symbol, kReturnAddress, 0, false};
+  if (n <= 0) return plain;
   const std::string_view seen(code, static_cast<size_t>(n));
   auto points = probe.exit ? cheap_call_points(seen) : cheap_entry_point(seen);
-  if (!points) return {symbol, symbol, false};
-  return {symbol + points->enter, symbol + points->exit, true};
+  if (!points) return plain;
+  const uint64_t stack = points->frame + kReturnAddress;
+  return {symbol + points->enter, symbol + points->exit, stack, stack, true};
 }
 
 // Each uprobe waits for the kernel (70 ms on a small VM); the kernel takes them one by one.
@@ -229,7 +240,8 @@ Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
     for (size_t which : {probe.exit, probe.enter}) {
       if (which == 0) continue;
       const bool exit = which == probe.exit;
-      LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = exit && !place.moved);
+      LIBBPF_OPTS(bpf_uprobe_opts, options, .bpf_cookie = exit ? place.exit_stack : place.enter_stack,
+                  .retprobe = exit && !place.moved);
       bpf_link* link = bpf_program__attach_uprobe_opts(program_at(object_, which), -1, path.c_str(),
                                                        exit ? place.exit : place.enter, &options);
       if (!link)

@@ -35,10 +35,12 @@ TEST(AttachPoint, FindsTheJumpsOfDistributionBuilds) {
   auto plain = cheap_call_points(kPlain);
   ASSERT_TRUE(plain);
   EXPECT_EQ(plain->enter, 0x16u);
+  EXPECT_EQ(plain->frame, 0x18u);
   EXPECT_EQ(plain->exit, 0x38u);
   auto cet = cheap_call_points(kCet);
   ASSERT_TRUE(cet);
   EXPECT_EQ(cet->enter, 0x1au);
+  EXPECT_EQ(cet->frame, 0x18u);
   EXPECT_EQ(cet->exit, 0x3cu);
   auto bio = cheap_entry_point(kBioWrite);
   ASSERT_TRUE(bio);
