@@ -14,6 +14,20 @@ static __always_inline void count_loss(u32 kind, u64 bytes) {
   counter->bytes += bytes;
 }
 
+/* Around everything that a uprobe or tracepoint program does. On kernels that can preempt there:
+ * - from 6.13 the stack of a program is one per CPU, and for uprobes nothing keeps a second task on
+ *   that CPU from running the program on the same stack: its call data were mixed up (seen on 7.2);
+ * - a tracepoint program that is preempted makes the kernel skip the next task's event on that CPU
+ *   (recursion_misses, seen on 7.2: a connection without an owner).
+ * What is left is the handful of instructions before the call; skipped events are counted by
+ * Probes::missed(). */
+static __always_inline void hold_cpu(void) {
+  if (bpf_preempt_disable) bpf_preempt_disable();
+}
+static __always_inline void release_cpu(void) {
+  if (bpf_preempt_enable) bpf_preempt_enable();
+}
+
 /* A control record of a fixed type; NULL is counted. */
 static __always_inline void *reserve_control(u64 size, u16 type) {
   struct event_header *header = bpf_ringbuf_reserve(&control_ring, size, 0);

@@ -55,6 +55,10 @@ struct socket { struct sock *sk; };
 
 #pragma clang attribute pop
 
+/* From 6.10; without them preemption cannot reach a program of ours (see hold_cpu). */
+extern void bpf_preempt_disable(void) __ksym __weak;
+extern void bpf_preempt_enable(void) __ksym __weak;
+
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6

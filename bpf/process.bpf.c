@@ -7,8 +7,7 @@
 #include "emit.h"
 
 /* The new program's arguments stand on its stack, just written by the kernel. */
-SEC("raw_tp/sched_process_exec")
-int process_exec(struct bpf_raw_tracepoint_args *ctx) {
+static __always_inline int executed(struct bpf_raw_tracepoint_args *ctx) {
   struct task_struct *task = (void *)ctx->args[0];
   struct linux_binprm *bprm = (void *)ctx->args[2];
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
@@ -45,8 +44,7 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx) {
 }
 
 /* Children of a target are targets from their first instruction. */
-SEC("raw_tp/sched_process_fork")
-int process_fork(struct bpf_raw_tracepoint_args *ctx) {
+static __always_inline int forked(struct bpf_raw_tracepoint_args *ctx) {
   struct task_struct *parent = (void *)ctx->args[0];
   struct task_struct *child = (void *)ctx->args[1];
   u32 parent_tgid = BPF_CORE_READ(parent, tgid);
@@ -77,8 +75,7 @@ static __always_inline int tell(u32 tgid, u16 type) {
   return 0;
 }
 
-SEC("raw_tp/sched_process_exit")
-int process_exit(struct bpf_raw_tracepoint_args *ctx) {
+static __always_inline int ended(struct bpf_raw_tracepoint_args *ctx) {
   struct task_struct *task = (void *)ctx->args[0];
   struct call_key call = {.id = bpf_get_current_pid_tgid()};   /* killed inside an SSL call */
   bpf_map_delete_elem(&calls, &call);
@@ -89,6 +86,30 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx) {
   if (!target_state(tgid)) return 0;
   bpf_map_delete_elem(&targets, &tgid);
   return tell(tgid, IT_EXIT);
+}
+
+SEC("raw_tp/sched_process_exec")
+int process_exec(struct bpf_raw_tracepoint_args *ctx) {
+  hold_cpu();
+  executed(ctx);
+  release_cpu();
+  return 0;
+}
+
+SEC("raw_tp/sched_process_fork")
+int process_fork(struct bpf_raw_tracepoint_args *ctx) {
+  hold_cpu();
+  forked(ctx);
+  release_cpu();
+  return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int process_exit(struct bpf_raw_tracepoint_args *ctx) {
+  hold_cpu();
+  ended(ctx);
+  release_cpu();
+  return 0;
 }
 
 /* A new executable mapping may be a TLS library; the daemon must attach before its first use.

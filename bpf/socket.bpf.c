@@ -70,9 +70,7 @@ static __always_inline void closed(struct sock *sk, int from) {
   bpf_ringbuf_submit(event, 0);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(socket_state, struct sock *sk, int from, int to) {
-  if (sk->sk_protocol != IPPROTO_TCP) return 0;
+static __always_inline void changed(struct sock *sk, int from, int to) {
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   if (to == IT_TCP_LISTEN && from == IT_TCP_CLOSE) listening(sk, tgid);
   if (to == IT_TCP_SYN_SENT && from == IT_TCP_CLOSE) connecting(sk, tgid);
@@ -81,6 +79,14 @@ int BPF_PROG(socket_state, struct sock *sk, int from, int to) {
     if (from == IT_TCP_SYN_SENT) connected(sk);
   }
   if (to == IT_TCP_CLOSE) closed(sk, from);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state, struct sock *sk, int from, int to) {
+  if (sk->sk_protocol != IPPROTO_TCP) return 0;
+  hold_cpu();
+  changed(sk, from, to);
+  release_cpu();
   return 0;
 }
 

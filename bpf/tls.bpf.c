@@ -175,7 +175,7 @@ static __always_inline u64 stack_of(struct pt_regs *ctx) {
   return PT_REGS_SP(ctx) + bpf_get_attach_cookie(ctx);
 }
 
-static __always_inline int enter(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
+static __always_inline int entered(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
   struct call_key key = {.id = bpf_get_current_pid_tgid()};
   if (!armed || !target_state(key.id >> 32)) return 0;
   struct call call = {.ssl = PT_REGS_PARM1(ctx),
@@ -197,6 +197,13 @@ static __always_inline int enter(struct pt_regs *ctx, u32 kind, u64 length_point
       call.nested = 1;
   }
   if (bpf_map_update_elem(&calls, &key, &call, BPF_ANY)) count_loss(IT_LOSS_MAP_FULL, 0);
+  return 0;
+}
+
+static __always_inline int enter(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
+  hold_cpu();
+  entered(ctx, kind, length_pointer);
+  release_cpu();
   return 0;
 }
 
@@ -274,7 +281,12 @@ int tls_write_ex2_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, PT_
 SEC("uprobe")
 int tls_handshake_enter(struct pt_regs *ctx) { return enter(ctx, KIND_OTHER, 0); }
 SEC("uretprobe")
-int tls_exit(struct pt_regs *ctx) { return leave(ctx); }
+int tls_exit(struct pt_regs *ctx) {
+  hold_cpu();
+  leave(ctx);
+  release_cpu();
+  return 0;
+}
 
 static __always_inline int over(struct pt_regs *ctx, u16 type) {
   if (!armed) return 0;
@@ -299,14 +311,23 @@ static __always_inline int over(struct pt_regs *ctx, u16 type) {
 
 /* The address may be a new object from here on. SSL_clear does the same to a live one. */
 SEC("uprobe")
-int tls_free_enter(struct pt_regs *ctx) { return over(ctx, IT_TLS_CLOSE); }
+int tls_free_enter(struct pt_regs *ctx) {
+  hold_cpu();
+  over(ctx, IT_TLS_CLOSE);
+  release_cpu();
+  return 0;
+}
 SEC("uprobe")
-int tls_shutdown_enter(struct pt_regs *ctx) { return over(ctx, IT_TLS_SHUTDOWN); }
+int tls_shutdown_enter(struct pt_regs *ctx) {
+  hold_cpu();
+  over(ctx, IT_TLS_SHUTDOWN);
+  release_cpu();
+  return 0;
+}
 
 /* BIO_write(BIO *, const void *data, int length), inside an SSL call of an object whose socket is
  * not known: if a TLS record starts here, its first bytes name the object on the wire. */
-SEC("uprobe")
-int bio_write_enter(struct pt_regs *ctx) {
+static __always_inline int publish(struct pt_regs *ctx) {
   struct call_key current = {.id = bpf_get_current_pid_tgid()};
   struct call *call = bpf_map_lookup_elem(&calls, &current);
   if (!call) return 0;
@@ -341,5 +362,13 @@ int bio_write_enter(struct pt_regs *ctx) {
   if (error) return 0;
   struct fingerprint_owner owner = {.key = key, .id = object->id};
   bpf_map_update_elem(&fingerprints, &print, &owner, BPF_ANY);
+  return 0;
+}
+
+SEC("uprobe")
+int bio_write_enter(struct pt_regs *ctx) {
+  hold_cpu();
+  publish(ctx);
+  release_cpu();
   return 0;
 }

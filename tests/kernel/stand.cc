@@ -214,6 +214,7 @@ void SharedStand::TearDown() {
   if (!stand_) return;
   if (HasFailure() || !stand_->losses().empty()) describe(stand_->seen());
   EXPECT_EQ("", stand_->losses());
+  EXPECT_EQ(0u, stand_->probes().missed()) << "the kernel skipped events of ours";
   for (const std::string& selector : stand_->targets().selectors()) {
     auto status = stand_->targets().remove(selector);
     EXPECT_TRUE(status.ok()) << status.error().message;

@@ -302,6 +302,18 @@ std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {
   return out;
 }
 
+uint64_t Probes::missed() const {
+  uint64_t out = 0;
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_->obj) {
+    bpf_prog_info info{};
+    uint32_t length = sizeof(info);
+    const int fd = bpf_program__fd(program);
+    if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &length) == 0) out += info.recursion_misses;
+  }
+  return out;
+}
+
 size_t Probes::entries(const char* map) const {
   const int fd = bpf_object__find_map_fd_by_name(object_->obj, map);
   if (fd < 0) return 0;

@@ -85,6 +85,8 @@ class Probes {
   void forget(uint32_t tgid);
 
   std::array<LossCount, IT_LOSS_KINDS> losses() const;
+  // Events that the kernel did not give to our programs, since load: nothing else tells about them.
+  uint64_t missed() const;
   // How many keys a hash map of the BPF object holds now; 0 when there is no such map.
   size_t entries(const char* map) const;
   static const char* loss_name(size_t kind);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/file.h"
@@ -153,6 +154,10 @@ void Daemon::watch_losses() {
           {"bytes", std::to_string(bytes)}});
   }
   reported_ = now;
+  if (const uint64_t missed = probes_->missed(); missed != std::exchange(reported_missed_, missed)) {
+    spdlog::warn("lost=probe_missed events={} since=start", missed);
+    note("gap", "lost: probe_missed", {{"reason", "probe_missed"}, {"events_since_start", std::to_string(missed)}});
+  }
 }
 
 Status Daemon::run(int stop_fd) {

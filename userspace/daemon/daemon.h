@@ -61,6 +61,7 @@ class Daemon {
   std::atomic<bool> stopping_{false}, capture_failed_{false};
   std::atomic<uint64_t> event_count_{0}, event_bytes_{0};
   std::array<LossCount, IT_LOSS_KINDS> reported_{};
+  uint64_t reported_missed_ = 0;
   std::thread capture_;
 };
 
