@@ -2,9 +2,12 @@
 
 #include <bpf/libbpf.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace infertrail {
 namespace {
@@ -58,12 +61,27 @@ Result<std::unique_ptr<Events>> Events::open(const Probes& probes, CaptureHandle
   events->data_ = ring_buffer__new(probes.data_fd(), on_data_record, events.get(), nullptr);
   if (!events->control_ || !events->data_)
     return Error{Code::kIo, std::string("map the event rings: ") + std::strerror(errno)};
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  for (auto [into, offset] : {std::pair{&events->consumer_page_, size_t{0}}, {&events->producer_page_, page}}) {
+    void* mapped = mmap(nullptr, page, PROT_READ, MAP_SHARED, probes.data_fd(), static_cast<off_t>(offset));
+    if (mapped == MAP_FAILED)
+      return Error{Code::kIo, std::string("map the data ring's positions: ") + std::strerror(errno)};
+    into->reset(mapped);
+  }
   events->epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
   if (!events->epoll_.valid())
     return Error{Code::kIo, std::string("epoll_create1: ") + std::strerror(errno)};
   TRY_STATUS(watch(events->epoll_.get(), probes.control_fd()));
   TRY_STATUS(watch(events->epoll_.get(), probes.data_fd()));
   return events;
+}
+
+void Events::Unmap::operator()(void* page) const {
+  munmap(page, static_cast<size_t>(sysconf(_SC_PAGESIZE)));
+}
+
+uint64_t Events::position(const std::unique_ptr<void, Unmap>& page) const {
+  return __atomic_load_n(static_cast<const unsigned long*>(page.get()), __ATOMIC_ACQUIRE);
 }
 
 Events::~Events() {
@@ -78,10 +96,12 @@ Status Events::round(int timeout_ms) {
   if (int n = ring_buffer__consume(control_); n < 0)
     return Error{Code::kIo, std::string("read the control ring: ") + std::strerror(-n)};
   round_bytes_ = 0;
+  const uint64_t written = position(producer_page_);
   const int n = ring_buffer__consume(data_);
   if (n < 0 && n != kRoundOver)
     return Error{Code::kIo, std::string("read the data ring: ") + std::strerror(-n)};
-  if (n == kRoundOver) return {};
+  drained_ = position(consumer_page_) >= written;
+  if (!drained_) return {};
   std::vector<std::string> ends;
   ends.swap(later_);
   for (const std::string& record : ends) deliver(as<abi::event_header>(record), record);

@@ -52,6 +52,8 @@ class Events {
 
   // Waits up to `timeout_ms` for records, then reads one round.
   Status round(int timeout_ms);
+  // The last round handed out every byte that was in the data ring when it began.
+  bool drained() const { return drained_; }
   const EventCounts& counts() const { return counts_; }
 
  private:
@@ -65,6 +67,15 @@ class Events {
   CaptureHandler& handler_;
   ring_buffer* control_ = nullptr;
   ring_buffer* data_ = nullptr;
+  struct Unmap {
+    void operator()(void* page) const;
+  };
+  uint64_t position(const std::unique_ptr<void, Unmap>& page) const;
+
+  // The data ring's positions. libbpf stops reading at a record that is still being written, and does
+  // not say so; records behind it must not be overtaken by the end of their stream.
+  std::unique_ptr<void, Unmap> consumer_page_, producer_page_;
+  bool drained_ = true;
   Fd epoll_;
   EventCounts counts_;
   uint64_t round_bytes_ = 0;

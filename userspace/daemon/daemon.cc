@@ -87,7 +87,8 @@ Status Daemon::open_capture() {
   }
   intake_ = std::make_unique<Intake>(
       *targets_, resolver_, workers.size(),
-      [workers](size_t worker, std::vector<StreamMessage> batch) { workers[worker]->push(std::move(batch)); });
+      [workers](size_t worker, std::vector<StreamMessage> batch) { workers[worker]->push(std::move(batch)); },
+      [this](const StreamFacts& facts) { note_dark(facts); });
   TRY(events_, Events::open(*probes_, *intake_));
 
   std::map<std::string, std::string> facts = {{"kernel", kernel_release()}, {"boot_id", boot_id()},
@@ -120,6 +121,7 @@ void Daemon::capture_loop() {
   auto next_tick = std::chrono::steady_clock::now();
   auto next_sweep = next_tick;
   while (!stopping_) {
+    const uint64_t began_ns = unix_now_ns();
     if (auto status = events_->round(10); !status.ok()) {
       spdlog::error("capture=failed error=\"{}\"", status.error().message);
       capture_failed_ = true;
@@ -129,8 +131,8 @@ void Daemon::capture_loop() {
     event_count_ = events_->counts().events;
     event_bytes_ = events_->counts().bytes;
     const auto now = std::chrono::steady_clock::now();
-    if (now >= next_tick) {
-      intake_->tick(probes_->waiting_reads());
+    if (now >= next_tick && events_->drained()) {
+      intake_->tick(probes_->waiting_reads(), began_ns);
       next_tick = now + 100ms;
     }
     if (now >= next_sweep) {
@@ -187,7 +189,7 @@ Status Daemon::stop() {
   if (probes_ && events_) {
     probes_->disarm();
     drain();
-    intake_->tick(probes_->waiting_reads());
+    intake_->tick(probes_->waiting_reads(), unix_now_ns());
     intake_->flush();
     watch_losses();
   }
@@ -207,18 +209,38 @@ Daemon::~Daemon() {
   if (auto status = stop(); !status.ok()) spdlog::error("stop error=\"{}\"", status.error().message);
 }
 
+void Daemon::put(Record record) {
+  const uint64_t now = unix_now_ns();
+  record.mutable_time()->set_seconds(static_cast<int64_t>(now / 1'000'000'000));
+  record.mutable_time()->set_nanos(static_cast<int32_t>(now % 1'000'000'000));
+  std::lock_guard lock(own_mutex_);
+  own_->record(std::move(record));
+}
+
 void Daemon::note(const std::string& kind, const std::string& what,
                   const std::map<std::string, std::string>& facts) {
   Record record;
-  const uint64_t now = unix_now_ns();
   record.set_kind(kind);
   record.set_complete(true);
-  record.mutable_time()->set_seconds(static_cast<int64_t>(now / 1'000'000'000));
-  record.mutable_time()->set_nanos(static_cast<int32_t>(now % 1'000'000'000));
   record.mutable_event()->set_what(what);
   for (auto& [name, value] : facts) (*record.mutable_event()->mutable_facts())[name] = value;
-  std::lock_guard lock(own_mutex_);
-  own_->record(std::move(record));
+  put(std::move(record));
+}
+
+void Daemon::note_dark(const StreamFacts& facts) {
+  Record record;
+  record.set_kind("gap");
+  *record.mutable_flow() = facts.flow;
+  record.mutable_flow()->set_bind("unresolved");
+  *record.mutable_process() = facts.process;
+  *record.mutable_peer() = facts.peer;
+  record.mutable_event()->set_what("TLS NOT VISIBLE");
+  Gap* gap = record.add_gaps();
+  gap->set_direction("both");
+  gap->set_to(UINT64_MAX);
+  gap->set_reason("tls_not_visible");
+  gap->set_note("this connection carries TLS and none of its plaintext was seen; see infertrail doctor");
+  put(std::move(record));
 }
 
 void Daemon::fill_status(StatusReply* out) const {

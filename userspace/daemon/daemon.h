@@ -41,6 +41,8 @@ class Daemon {
   void drain();
   void watch_losses();
   void fill_status(StatusReply* out) const;
+  void put(Record record);
+  void note_dark(const StreamFacts& facts);
   void note(const std::string& kind, const std::string& what,
             const std::map<std::string, std::string>& facts);
 

@@ -64,7 +64,7 @@ void Intake::flush() {
   targets_.attach_pending();
 }
 
-void Intake::tick(const std::vector<abi::small_reads>& waiting) {
+void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_ns) {
   for (const abi::small_reads& reads : waiting) {
     if (!objects_.contains(reads.object)) continue;
     StreamMessage out = message(StreamMessage::Kind::kData, {reads.object, true}, reads.time_ns);
@@ -77,6 +77,7 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting) {
     if (!flow.tls || flow.bound || flow.reported_dark || now - flow.opened_ns < kDarkAfterNs) continue;
     flow.reported_dark = true;
     targets_.note_blind(flow.tgid);
+    if (dark_) dark_(flow.facts);
     spdlog::warn("flow={} client={} server={} pid={} state=\"TLS NOT VISIBLE\"", cookie,
                  flow.facts.flow.client(), flow.facts.flow.server(), flow.tgid);
   }
@@ -84,6 +85,13 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting) {
     spdlog::warn("orphan_bytes={} state=lost reason=\"its connection never appeared\"",
                  orphans_.front().bytes.size());
     orphans_.pop_front();
+  }
+  for (size_t worker = 0; worker < workers_; worker++) {
+    StreamMessage tick;
+    tick.kind = StreamMessage::Kind::kTick;
+    tick.time_ns = until_ns;
+    tick.stream.id = worker;   // any stream of that worker
+    send(std::move(tick));
   }
 }
 

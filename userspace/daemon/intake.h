@@ -24,13 +24,18 @@ namespace infertrail {
 class Intake : public CaptureHandler {
  public:
   using Push = std::function<void(size_t worker, std::vector<StreamMessage>)>;
-  Intake(TargetEvents& targets, Resolver& resolver, size_t workers, Push push)
-      : targets_(targets), resolver_(resolver), workers_(workers), push_(std::move(push)) {}
+  // A connection whose TLS records were seen and whose plaintext was not.
+  using Dark = std::function<void(const StreamFacts&)>;
+  Intake(TargetEvents& targets, Resolver& resolver, size_t workers, Push push, Dark dark = {})
+      : targets_(targets), resolver_(resolver), workers_(workers), push_(std::move(push)), dark_(std::move(dark)) {}
 
   // After each round of Events: sends what was collected, looks at new mappings.
   void flush();
-  // Every 100 ms: reads that wait in the kernel to be joined; dark flows; old orphans.
-  void tick(const std::vector<abi::small_reads>& waiting);
+  // Every 100 ms, and only when the rings were drained: reads that wait in the kernel to be joined;
+  // dark flows; old orphans; and the time `until_ns` (UNIX) up to which nothing is missing any more but
+  // what is lost. Time-outs of streams count from there, so that a daemon that lags names no holes
+  // that are still in the ring.
+  void tick(const std::vector<abi::small_reads>& waiting, uint64_t until_ns);
 
   void on_exec(const abi::exec_event& event) override;
   void on_fork(const abi::fork_event& event) override;
@@ -73,6 +78,7 @@ class Intake : public CaptureHandler {
   Resolver& resolver_;
   const size_t workers_;
   const Push push_;
+  const Dark dark_;
   std::map<size_t, std::vector<StreamMessage>> batches_;
   std::unordered_map<uint64_t, OpenFlow> flows_;             // by cookie
   std::unordered_map<uint64_t, uint32_t> objects_;           // open TLS object -> tgid

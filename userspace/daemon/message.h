@@ -27,7 +27,8 @@ struct StreamId {
 };
 
 struct StreamMessage {
-  enum class Kind { kOpen, kBind, kOwner, kData, kLoss, kClose, kForget };
+  // kTick: every byte of every stream up to time_ns has been handed over.
+  enum class Kind { kOpen, kBind, kOwner, kData, kLoss, kClose, kForget, kTick };
   // kForget: not of a chosen process; what is held of it is dropped and never recorded
   Kind kind = Kind::kData;
   StreamId stream;

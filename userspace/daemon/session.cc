@@ -114,7 +114,7 @@ void Session::close(const StreamMessage& message) {
 }
 
 void Session::tick(uint64_t now_ns) {
-  if (!directed() && !undirected_.empty() && now_ns - born_ns_ > limits_.undirected_ns) decide_role();
+  if (!directed() && !undirected_.empty() && now_ns > born_ns_ + limits_.undirected_ns) decide_role();
   connection_.tick(now_ns);
 }
 
@@ -136,7 +136,7 @@ std::vector<Exchange> Session::take(uint64_t now_ns) {
   while (!unbound_.empty()) {
     const Exchange& first = unbound_.front();
     const uint64_t ended = std::max(first.request_last_ns, first.response_last_ns);
-    if (!bound_ && !closed_ && now_ns - ended < limits_.unbound_ns) break;
+    if (!bound_ && !closed_ && now_ns < ended + limits_.unbound_ns) break;
     ready.push_back(std::move(unbound_.front()));
     unbound_.pop_front();
   }

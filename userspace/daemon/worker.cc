@@ -44,7 +44,9 @@ void Worker::run() {
       for (StreamMessage& message : batch) handle(std::move(message));
     if (batches.empty() && queue_.closed()) break;
     if (std::chrono::steady_clock::now() >= next_tick) {
-      tick(unix_now_ns());
+      bound_memory(unix_now_ns());
+      session_count_ = sessions_.size();
+      given_up_count_ = given_up_;
       next_tick = std::chrono::steady_clock::now() + kTick;
     }
   }
@@ -79,6 +81,7 @@ void Worker::handle(StreamMessage message) {
     case StreamMessage::Kind::kData: session->data(std::move(message)); break;
     case StreamMessage::Kind::kLoss: session->loss(message); break;
     case StreamMessage::Kind::kClose: session->close(message); break;
+    case StreamMessage::Kind::kTick: break;   // above
     case StreamMessage::Kind::kForget: break;   // above
   }
   record(*session);
@@ -86,11 +89,12 @@ void Worker::handle(StreamMessage message) {
 }
 
 void Worker::record(Session& session) {
-  for (Exchange& exchange : session.take(unix_now_ns()))
+  for (Exchange& exchange : session.take(now_ns_))
     pipeline_->record(exchange, session.facts());
 }
 
 void Worker::tick(uint64_t now_ns) {
+  now_ns_ = now_ns;
   for (auto at = sessions_.begin(); at != sessions_.end();) {
     Session& session = *at->second;
     session.tick(now_ns);
@@ -99,9 +103,6 @@ void Worker::tick(uint64_t now_ns) {
     record(session);
     at = session.closed() ? sessions_.erase(at) : std::next(at);
   }
-  bound_memory(now_ns);
-  session_count_ = sessions_.size();
-  given_up_count_ = given_up_;
 }
 
 // Over the bound the heaviest connection is recorded as far as it goes, with its gap.

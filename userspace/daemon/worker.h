@@ -52,6 +52,7 @@ class Worker {
   BoundedQueue<std::vector<StreamMessage>> queue_;
   std::map<std::pair<bool, uint64_t>, std::unique_ptr<Session>> sessions_;
   uint64_t given_up_ = 0;
+  uint64_t now_ns_ = 0;   // the newest kTick: time as far as the rings were read
   std::atomic<uint64_t> session_count_{0}, memory_{0}, given_up_count_{0};
   std::thread thread_;   // last: it uses everything above
 };

@@ -279,12 +279,23 @@ TEST_F(IntakeTest, ReadsThatWaitInTheKernelAreHandedOut) {
   std::memcpy(known.bytes, "xyz", 3);
   unknown = known;
   unknown.object = 5;
-  intake_.tick({known, unknown});
+  intake_.tick({known, unknown}, unix_now_ns());
   auto messages = sent();
+  std::erase_if(messages, [](const StreamMessage& each) { return each.kind == StreamMessage::Kind::kTick; });
   ASSERT_EQ(1u, messages.size());
   EXPECT_EQ("xyz", messages[0].bytes);
   EXPECT_EQ(30u, messages[0].offset);
   EXPECT_EQ(IT_IN, messages[0].side);
+}
+
+TEST_F(IntakeTest, EachWorkerLearnsHowFarTheRingsWereRead) {
+  intake_.tick({}, 12345);
+  const auto messages = sent();
+  ASSERT_FALSE(messages.empty());
+  for (const StreamMessage& each : messages) {
+    EXPECT_EQ(StreamMessage::Kind::kTick, each.kind);
+    EXPECT_EQ(12345u, each.time_ns);
+  }
 }
 
 TEST_F(IntakeTest, TlsThatStaysDarkIsToldOnce) {
@@ -296,8 +307,8 @@ TEST_F(IntakeTest, TlsThatStaysDarkIsToldOnce) {
   intake_.on_flow_open(seen);
   object(4, 100);
   bind(4, 10, IT_ROLE_SERVER, IT_BIND_HELLO);
-  intake_.tick({});
-  intake_.tick({});
+  intake_.tick({}, unix_now_ns());
+  intake_.tick({}, unix_now_ns());
   EXPECT_EQ(1, targets_.blind);
 }
 
