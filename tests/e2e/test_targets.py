@@ -40,7 +40,7 @@ class Selecting(unittest.TestCase):
 
     def post(self, port, text, tls=False):
         answer = subprocess.run(["curl", "-sSk", "--fail", "http%s://127.0.0.1:%d/x" % ("s" if tls else "", port),
-                                 "--data-binary", text], check=True, capture_output=True, text=True)
+                                 "--data-binary", "@-"], input=text, check=True, capture_output=True, text=True)
         self.assertEqual(answer.stdout, text)
 
     def bodies(self, daemon):
@@ -122,6 +122,25 @@ class Selecting(unittest.TestCase):
             self.assertEqual(record["flow"]["direction"], "called")
             self.assertTrue(record["flow"]["server"].endswith(":%d" % port))
             self.assertEqual(record["peer"]["pid"], child.pid)
+        child.stop(signal.SIGKILL)
+
+    def test_node_with_openssl_in_its_executable_or_beside_it(self):
+        daemon = self.lab.daemon("--target", "cmdline~=createServer")
+        port = lab.free_port()
+        key, cert = self.lab.certificate()
+        script = ("const fs=require('fs'),https=require('https');https.createServer({key:fs.readFileSync('%s'),"
+                  "cert:fs.readFileSync('%s')},(q,s)=>{const b=[];q.on('data',d=>b.push(d));"
+                  "q.on('end',()=>s.end(Buffer.concat(b)))}).listen(%d,'127.0.0.1')" % (key, cert, port))
+        child = self.lab.child("node", ["node", "-e", script])
+        lab.wait_for("node", lambda: lab.listens(port))
+        texts = ["hello node", "x" * 300000]
+        for text in texts:
+            self.post(port, text, tls=True)
+        lab.wait_for("both calls", lambda: len(daemon.exchanges()) == 2)
+        for record, text in zip(daemon.exchanges(), texts):
+            self.assertTrue(record["complete"], record["gaps"])
+            self.assertEqual((record["request"]["sha256"], record["response"]["sha256"]), (lab.sha256(text.encode()),) * 2)
+            self.assertEqual((record["flow"]["bind"], record["process"]["pid"]), ("fp_egress", child.pid))
         child.stop(signal.SIGKILL)
 
     def test_auto_finds_known_servers_and_discover_lists_them(self):
