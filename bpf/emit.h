@@ -19,8 +19,8 @@ static __always_inline void count_loss(u32 kind, u64 bytes) {
  *   that CPU from running the program on the same stack: its call data were mixed up (seen on 7.2);
  * - a tracepoint program that is preempted makes the kernel skip the next task's event on that CPU
  *   (recursion_misses, seen on 7.2: a connection without an owner).
- * What is left is the handful of instructions before the call; skipped events are counted by
- * Probes::missed(). */
+ * What is left: the instructions before the call, and softirqs that fire the same tracepoint while it
+ * runs in a task (inet_sock_set_state does). Skipped events are counted by Probes::missed(). */
 static __always_inline void hold_cpu(void) {
   if (bpf_preempt_disable) bpf_preempt_disable();
 }

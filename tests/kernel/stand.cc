@@ -214,7 +214,10 @@ void SharedStand::TearDown() {
   if (!stand_) return;
   if (HasFailure() || !stand_->losses().empty()) describe(stand_->seen());
   EXPECT_EQ("", stand_->losses());
-  EXPECT_EQ(0u, stand_->probes().missed()) << "the kernel skipped events of ours";
+  // Not a failure by itself: the kernel may skip an event when a softirq or another task runs into a
+  // tracepoint program on its CPU. What a test then misses, it says itself.
+  if (const uint64_t missed = stand_->probes().missed(); missed != 0)
+    std::printf("  the kernel skipped %lu events of this suite so far\n", missed);
   for (const std::string& selector : stand_->targets().selectors()) {
     auto status = stand_->targets().remove(selector);
     EXPECT_TRUE(status.ok()) << status.error().message;

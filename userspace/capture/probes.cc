@@ -309,7 +309,9 @@ uint64_t Probes::missed() const {
     bpf_prog_info info{};
     uint32_t length = sizeof(info);
     const int fd = bpf_program__fd(program);
-    if (fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &length) == 0) out += info.recursion_misses;
+    if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length) != 0 || info.recursion_misses == 0) continue;
+    spdlog::debug("program={} missed={}", bpf_program__name(program), info.recursion_misses);
+    out += info.recursion_misses;
   }
   return out;
 }
