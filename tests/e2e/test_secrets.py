@@ -26,8 +26,10 @@ class Secrets(unittest.TestCase):
 
     def test_no_clear_secret_reaches_disk_log_or_terminal(self):
         with open(self.lab.path("config.yaml"), "w") as file:
-            file.write("log_level: debug\n")
-        daemon = self.lab.daemon("--config", self.lab.path("config.yaml"), "--target", "auto", "--target", "cmdline~=fastapi_server")
+            file.write("log_level: debug\ntargets: [auto, \"cmdline~=fastapi_server\"]\n")
+        daemon = self.lab.daemon("--config", self.lab.path("config.yaml"),
+                                 "--policy", os.path.join(lab.ROOT, "policies", "mask-default.yaml"))
+        self.assertEqual(daemon.status()["selectors"], ["auto", "cmdline~=fastapi_server"])   # of the file
         plain, _ = self.lab.llama()
         tls, _ = self.lab.llama(tls=True)
         echo, _ = self.lab.fastapi()
