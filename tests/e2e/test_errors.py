@@ -29,7 +29,7 @@ class Errors(unittest.TestCase):
         return self.lab.path(name)
 
     def test_unknown_selector(self):
-        self.assertIn('selector "prot=80": no such selector', self.refused(2, "--target", "prot=80"))
+        self.assertIn('selector "prot=80": no such selector; did you mean port=?', self.refused(2, "--target", "prot=80"))
         self.assertIn("a port is a number from 1 to 65535", self.refused(2, "--target", "port=70000"))
         self.assertIn("regular expression", self.refused(2, "--target", "cmdline~=("))
 

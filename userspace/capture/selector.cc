@@ -3,6 +3,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/bytes.h"
 #include "capture/known_servers.h"
 
 namespace infertrail {
@@ -36,6 +37,14 @@ bool has_component(std::string_view path, std::string_view name) {
     path.remove_prefix(slash + 1);
   }
   return false;
+}
+
+// "; did you mean port=?" for what is nearly a form, or "".
+std::string nearest_form(const std::string& text) {
+  const std::string name = text.substr(0, text.find_first_of("=~"));
+  const std::string near = nearest(name, {"auto", "pid", "exe", "comm", "cmdline", "cgroup", "port", "unit"});
+  if (near.empty()) return "";
+  return "; did you mean " + near + (near == "auto" ? "?" : near == "cmdline" ? "~=?" : "=?");
 }
 
 }  // namespace
@@ -80,7 +89,7 @@ Result<Selector> Selector::parse(const std::string& text) {
   const Form* form = nullptr;
   for (const Form& candidate : kTable)
     if (text.starts_with(candidate.prefix)) form = &candidate;
-  if (!form) return bad(text, std::string("no such selector; ") + kForms);
+  if (!form) return bad(text, "no such selector" + nearest_form(text) + "; " + kForms);
   out.kind_ = form->kind;
   out.value_ = text.substr(form->prefix.size());
   if (out.value_.empty()) return bad(text, "a value is missing; " + std::string(kForms));

@@ -61,8 +61,9 @@ TEST(SelectorTest, ErrorsSayWhatWouldBeRight) {
   };
   for (const Case& each :
        {Case{"", "selector \"\": no such selector; use auto, pid=N, exe=PATH"},
-        Case{"Auto", "no such selector"}, Case{"pod=x", "no such selector; use auto"},
-        Case{"pid", "no such selector"}, Case{"cmdline=x", "no such selector; use auto"},
+        Case{"Auto", "no such selector; did you mean auto?; use auto"},
+        Case{"zzzzzz=1", "no such selector; use auto"}, Case{"prot=80", "no such selector; did you mean port=?; use auto"},
+        Case{"pid", "no such selector"}, Case{"cmdline=x", "no such selector; did you mean cmdline~=?; use auto"},
         Case{"pid=", "a value is missing; use auto"}, Case{"exe=", "a value is missing"},
         Case{"pid=0", "a pid is a number from 1 to 4194304"}, Case{"pid=-1", "a pid is a number"},
         Case{"pid=12x", "a pid is a number"}, Case{"pid=4194305", "a pid is a number"},
