@@ -159,8 +159,8 @@ Status Probes::attach(const ProbeOptions& options) {
   TRY_STATUS(required("sched_process_fork", programs.process_fork));
   TRY_STATUS(required("sched_process_exit", programs.process_exit));
   TRY_STATUS(required("inet_sock_set_state", programs.socket_state));
-  optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep each second");
-  optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep each second");
+  optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep every 5 s");
+  optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep every 5 s");
   const std::string worker = "the listener's process stands for its workers";
   optional("kprobe tcp_sendmsg", programs.tcp_send_enter, "not here; flow owners come from accept", false);
   optional("kprobe tcp_recvmsg", programs.tcp_receive_enter, "not here; flow owners come from accept", false);

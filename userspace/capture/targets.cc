@@ -253,6 +253,15 @@ void Targets::use_mapping(uint32_t tgid, const Mapping& mapping) {
                 mapping.begin, mapping.end);
   Fd fd(open(path, O_RDONLY | O_CLOEXEC));
   struct stat file {};
+  if (!fd.valid() && (errno == EPERM || errno == EACCES)) {
+    const std::string problem = "its mapped files cannot be opened (map_files needs CAP_SYS_ADMIN or "
+                                "CAP_CHECKPOINT_RESTORE): TLS is not seen";
+    auto target = targets_.find(tgid);
+    if (target != targets_.end() && target->second.problems.empty()) {
+      spdlog::warn("target={} error=\"{}\"", tgid, problem);
+      target->second.problems.push_back(problem);
+    }
+  }
   if (!fd.valid() || fstat(fd.get(), &file) != 0) return;
   auto [at, fresh] = libraries_.try_emplace({file.st_dev, file.st_ino});
   at->second.users.insert(tgid);

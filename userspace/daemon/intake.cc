@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cstring>
+#include <utility>
 
 #include "daemon/clock.h"
 
@@ -75,11 +76,7 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
   const uint64_t now = unix_now_ns();
   for (auto& [cookie, flow] : flows_) {
     if (!flow.tls || flow.bound || flow.reported_dark || now - flow.opened_ns < kDarkAfterNs) continue;
-    flow.reported_dark = true;
-    targets_.note_blind(flow.tgid);
-    if (dark_) dark_(flow.facts);
-    spdlog::warn("flow={} client={} server={} pid={} state=\"TLS NOT VISIBLE\"", cookie,
-                 flow.facts.flow.client(), flow.facts.flow.server(), flow.tgid);
+    report_dark(cookie, &flow);
   }
   while (!orphans_.empty() && now - orphans_.front().time_ns > kOrphanNs) {
     spdlog::warn("orphan_bytes={} state=lost reason=\"its connection never appeared\"",
@@ -93,6 +90,14 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
     tick.stream.id = worker;   // any stream of that worker
     send(std::move(tick));
   }
+}
+
+void Intake::report_dark(uint64_t cookie, OpenFlow* flow) {
+  if (std::exchange(flow->reported_dark, true)) return;
+  targets_.note_blind(flow->tgid);
+  if (dark_) dark_(flow->facts);
+  spdlog::warn("flow={} client={} server={} pid={} state=\"TLS NOT VISIBLE\"", cookie,
+               flow->facts.flow.client(), flow->facts.flow.server(), flow->tgid);
 }
 
 void Intake::on_exec(const abi::exec_event& event) {
@@ -201,6 +206,8 @@ void Intake::on_flow_close(const abi::flow_close_event& event) {
     out.ends_known = true;
     out.reset = event.reset != 0;
     send(std::move(out));
+  } else if (!at->second.bound) {
+    report_dark(event.cookie, &at->second);   // too short-lived for tick()
   }
   flows_.erase(at);
 }

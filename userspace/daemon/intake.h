@@ -68,6 +68,7 @@ class Intake : public CaptureHandler {
   };
 
   void send(StreamMessage message);
+  void report_dark(uint64_t cookie, OpenFlow* flow);
   void refuse(StreamId stream, uint64_t time_ns);
   void set_owner(OpenFlow* flow, uint64_t cookie, uint32_t tgid, uint64_t time_ns);
   void adopt_orphans(const abi::flow_open_event& event);

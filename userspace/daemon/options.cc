@@ -1,5 +1,6 @@
 #include "daemon/options.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <system_error>
@@ -67,10 +68,19 @@ Status add_policy(const std::string& path, Config* config) {
   TRY(std::string text, read_file(path));
   Policy policy;
   TRY_STATUS(load_yaml(path, text, &policy));
+  // A policy adds to what is masked. Without a list in the configuration that is everything already;
+  // its names are still checked.
+  const auto known = detector_names();
   for (const std::string& detector : policy.masking().detectors()) {
-    bool there = false;
-    for (const std::string& each : config->masking().detectors()) there |= each == detector;
-    if (!there) config->mutable_masking()->add_detectors(detector);
+    if (std::find(known.begin(), known.end(), detector) == known.end()) {
+      const std::string near = nearest(detector, known);
+      return Error{Code::kInvalid, path + ": masking.detectors: there is no detector \"" + detector + "\"" +
+                                       (near.empty() ? "" : "; did you mean " + near + "?")};
+    }
+    auto* detectors = config->mutable_masking()->mutable_detectors();
+    const bool all = detectors->empty();
+    if (!all && std::find(detectors->begin(), detectors->end(), detector) == detectors->end())
+      config->mutable_masking()->add_detectors(detector);
   }
   return {};
 }

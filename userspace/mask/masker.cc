@@ -117,10 +117,13 @@ void Masker::mask_body(const std::string& where, Body* body, Job* job) {
 
 void Masker::mask_http(Http* http, Job* job) {
   mask_text(Shape::kTarget, "path", true, http->mutable_path(), job);
+  mask_text(Shape::kText, "method", true, http->mutable_method(), job);
+  mask_text(Shape::kText, "version", true, http->mutable_version(), job);
   for (auto* headers : {http->mutable_request_headers(), http->mutable_response_headers()}) {
     for (Header& header : *headers) {
       Shape shape = is_credential_header(header.name()) ? Shape::kCredential : Shape::kText;
       mask_text(shape, "header " + header.name(), true, header.mutable_value(), job);
+      mask_text(Shape::kText, "header name", true, header.mutable_name(), job);
     }
   }
 }
@@ -168,6 +171,13 @@ void Masker::mask(Record* record) {
               &job);
   if (record->has_request()) mask_body("request", record->mutable_request(), &job);
   if (record->has_response()) mask_body("response", record->mutable_response(), &job);
+  // Copies of headers, which chose how the bodies were read: after them, and counted there.
+  for (Body* body : {record->has_request() ? record->mutable_request() : nullptr,
+                     record->has_response() ? record->mutable_response() : nullptr}) {
+    if (!body) continue;
+    mask_text(Shape::kText, "content type", false, body->mutable_content_type(), &job);
+    mask_text(Shape::kText, "content encoding", false, body->mutable_content_encoding(), &job);
+  }
   for (Gap& gap : *record->mutable_gaps())
     mask_text(Shape::kText, "gap note", true, gap.mutable_note(), &job);
   if (record->has_event())

@@ -312,6 +312,17 @@ TEST_F(IntakeTest, TlsThatStaysDarkIsToldOnce) {
   EXPECT_EQ(1, targets_.blind);
 }
 
+TEST_F(IntakeTest, TlsThatEndsBeforeItWasSeenIsToldAtItsEnd) {
+  for (bool tls : {true, false}) {
+    intake_.on_flow_open(flow(tls ? 9 : 10, 100, IT_ROLE_SERVER, tls ? IT_FLOW_TLS : 0));
+    abi::flow_close_event close{};
+    close.header.time_ns = 1;
+    close.cookie = tls ? 9 : 10;
+    intake_.on_flow_close(close);
+  }
+  EXPECT_EQ(1, targets_.blind);
+}
+
 TEST_F(IntakeTest, TheOtherEndIsNamedWhenItIsOnThisHost) {
   proc_.process(77, "peer", "/bin/peer");
   abi::flow_open_event open = flow(9, 100);

@@ -126,6 +126,21 @@ TEST(Masker, CredentialHeadersAreReplacedWhole) {
   }
 }
 
+TEST(Masker, NothingThatAClientWroteIsLeftOut) {
+  Record record;
+  record.mutable_http()->set_method("jane@example.com");
+  record.mutable_http()->set_version("1.1 4111111111111111");
+  Header* header = record.mutable_http()->add_request_headers();
+  header->set_name("X-jane@example.com");
+  header->set_value("x");
+  record.mutable_request()->set_content_type("a/b; x=jane@example.com");
+  record.mutable_request()->set_content_encoding("sk-proj-Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1");
+  record.mutable_response()->set_content_type("text/plain; owner=jane@example.com");
+  const std::string after = masked(record).DebugString();
+  for (const char* secret : {"jane@", "4111111111111111", "sk-proj-Zz9"})
+    EXPECT_EQ(after.find(secret), std::string::npos) << secret << " in " << after;
+}
+
 TEST(Masker, CommandLinesAreReadByTheirFlags) {
   const std::pair<const char*, const char*> rows[] = {
       {"llama-server --api-key hunter2 --port 8080",
