@@ -17,7 +17,7 @@ def run_clients(servers, clients, requests, at_once):
     """Every client against every server; -> {tag: call with "server"}"""
     jobs = []
     share = -(-requests // (len(servers) * len(clients)))
-    each = max(1, at_once // (len(servers) * len(clients)))
+    each = -(-at_once // (len(servers) * len(clients)))
     for name, (base, _) in servers.items():
         for client, command in clients.items():
             tag = "tag-%s-%s" % (name, client)
