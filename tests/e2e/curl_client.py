@@ -32,8 +32,10 @@ def calls(numbers):
         for (name, body, out, _), port in zip(made, ports):
             with open(out, "rb") as file:
                 answer = file.read()
-            print(json.dumps({"tag": name, "port": int(port), "request_sha256": hashlib.sha256(body).hexdigest(),
-                              "response_sha256": hashlib.sha256(answer).hexdigest()}), flush=True)
+            # One write a line: print() makes two, and another thread's may come between.
+            sys.stdout.write(json.dumps({"tag": name, "port": int(port),
+                                         "request_sha256": hashlib.sha256(body).hexdigest(),
+                                         "response_sha256": hashlib.sha256(answer).hexdigest()}) + "\n")
 
 
 groups, at = [], 0
