@@ -13,6 +13,7 @@
 
 #include "base/owned.h"
 #include "base/result.h"
+#include "capture/library_probes.h"
 #include "infertrail/event.h"
 
 struct infertrail_bpf;
@@ -36,20 +37,6 @@ struct ProbeFeature {
 
 struct LossCount {
   uint64_t events = 0, bytes = 0;
-};
-
-// The uprobes of one file (one inode), for all processes that map it now or later.
-class LibraryProbes {
- public:
-  ~LibraryProbes();
-  LibraryProbes(LibraryProbes&&) noexcept;
-  LibraryProbes& operator=(LibraryProbes&&) noexcept;
-  size_t count() const { return links_.size(); }
-
- private:
-  friend class Probes;
-  LibraryProbes() = default;
-  std::vector<bpf_link*> links_;
 };
 
 class Probes {
@@ -103,6 +90,7 @@ class Probes {
   std::vector<bpf_link*> links_;
   std::vector<ProbeFeature> features_;
   Fd cgroup_;
+  bool uprobe_multi_ = false;
 };
 
 }  // namespace infertrail
