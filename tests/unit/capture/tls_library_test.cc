@@ -62,7 +62,7 @@ TEST(TlsLibraryTest, LibsslAndWhereItsFunctionsAre) {
   const std::string_view mapped(static_cast<const char*>(address), 32);
   const std::string stored = bytes_at(path, symbols.value().offsets["SSL_read"], 32);
   for (size_t i = 0; i < mapped.size(); i++)
-    if (mapped[i] != '\xcc') EXPECT_EQ(mapped[i], stored[i]) << i;
+    EXPECT_TRUE(mapped[i] == stored[i] || mapped[i] == '\xcc') << i;
 }
 
 TEST(TlsLibraryTest, LibcryptoHasTheBioAndNoTls) {
