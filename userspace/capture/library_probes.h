@@ -25,16 +25,25 @@ class LibraryProbes {
  public:
   // Attaches to the TLS functions of the open file; `path` must name the same inode (a
   // /proc/PID/map_files entry). kNotFound when the file has none.
-  static Result<LibraryProbes> attach(const LibraryPrograms& programs, const std::string& path, int fd);
+  // `library` counts its hits (IT_COOKIE of event.h).
+  static Result<LibraryProbes> attach(const LibraryPrograms& programs, const std::string& path, int fd,
+                                      uint32_t library = 0);
   // Probes that an earlier process attached: their link descriptors.
-  static LibraryProbes adopt(std::vector<Fd> links) { return LibraryProbes(std::move(links)); }
+  static LibraryProbes adopt(std::vector<Fd> links, uint32_t library = 0) {
+    return LibraryProbes(std::move(links), library, "adopted");
+  }
 
   const std::vector<Fd>& links() const { return links_; }
   size_t count() const { return links_.size(); }
+  uint32_t library() const { return library_; }
+  const std::string& how() const { return how_; }   // where the probes are, for people
 
  private:
-  explicit LibraryProbes(std::vector<Fd> links) : links_(std::move(links)) {}
+  LibraryProbes(std::vector<Fd> links, uint32_t library, std::string how)
+      : links_(std::move(links)), library_(library), how_(std::move(how)) {}
   std::vector<Fd> links_;
+  uint32_t library_;
+  std::string how_;
 };
 
 }  // namespace infertrail

@@ -177,7 +177,7 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
   return LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
                                 bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
-                               path, fd);
+                               path, fd, next_library_++ % IT_LIBRARIES);
 }
 
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
@@ -229,6 +229,20 @@ std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {
   return out;
 }
 
+LibraryHits Probes::hits(uint32_t library) const {
+  LibraryHits out;
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0) return out;
+  std::vector<abi::library_hits> values(static_cast<size_t>(cpus));
+  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.library_hits), &library, values.data()) != 0) return out;
+  for (const abi::library_hits& value : values)
+    for (size_t call = 0; call < IT_CALLS; call++) {
+      out.enters[call] += value.enters[call];
+      out.exits[call] += value.exits[call];
+    }
+  return out;
+}
+
 uint64_t Probes::missed() const {
   uint64_t out = 0;
   bpf_program* program = nullptr;
@@ -260,7 +274,7 @@ size_t Probes::entries(const char* map) const {
 
 const char* Probes::loss_name(size_t kind) {
   constexpr const char* kNames[IT_LOSS_KINDS] = {"ring_full", "fault", "control_full", "map_full",
-                                                 "nested_call"};
+                                                 "nested_call", "ktls"};
   return kind < IT_LOSS_KINDS ? kNames[kind] : "unknown";
 }
 
