@@ -122,6 +122,7 @@ static __always_inline int bio_write(struct pt_regs *ctx, u64 cookie) {
 }
 
 static __always_inline int dispatch(struct pt_regs *ctx) {
+  int unmatched = 0;
   if (!armed) return 0;
   u64 cookie = bpf_get_attach_cookie(ctx);
   u32 function = IT_COOKIE_FUNCTION(cookie);
@@ -148,16 +149,21 @@ static __always_inline int dispatch(struct pt_regs *ctx) {
     case IT_CALL_WRITE:
       /* A negative length moves nothing and need not pass the exit probe: it must not leave its arguments. */
       if ((int)length < 0) return 0;
-      return entered(ctx, cookie, (u32)length, 0);
+      entered(ctx, cookie, (u32)length, 0, &unmatched);
+      break;
     case IT_CALL_READ_DONE:
     case IT_CALL_WRITE_DONE:
-      return entered(ctx, cookie, length, PT_REGS_PARM4(ctx));
+      entered(ctx, cookie, length, PT_REGS_PARM4(ctx), &unmatched);
+      break;
     case IT_CALL_WRITE_FLAGS:
-      return entered(ctx, cookie, length, PT_REGS_PARM5(ctx));
+      entered(ctx, cookie, length, PT_REGS_PARM5(ctx), &unmatched);
+      break;
     case IT_CALL_HANDSHAKE:
     case IT_CALL_SENDFILE:
-      return entered(ctx, cookie, 0, 0);
+      entered(ctx, cookie, 0, 0, &unmatched);
+      break;
   }
+  if (unmatched && hits) hits->enters[IT_CALL_NONE] += 1;
   return 0;
 }
 

@@ -10,7 +10,8 @@ static __always_inline u64 stack_of(struct pt_regs *ctx, u64 cookie) {
   return PT_REGS_SP(ctx) + IT_COOKIE_STACK(cookie);
 }
 
-static __always_inline int entered(struct pt_regs *ctx, u64 cookie, u64 length, u64 length_pointer) {
+static __always_inline int entered(struct pt_regs *ctx, u64 cookie, u64 length, u64 length_pointer,
+                                   int *unmatched) {
   struct call_key key = {.id = bpf_get_current_pid_tgid()};
   u32 kind = IT_COOKIE_FUNCTION(cookie);
   struct call call = {.ssl = PT_REGS_PARM1(ctx),
@@ -23,6 +24,7 @@ static __always_inline int entered(struct pt_regs *ctx, u64 cookie, u64 length, 
   if (outer && outer->ssl == call.ssl && outer->kind != IT_CALL_HANDSHAKE) {
     if (outer->stack > call.stack) return 0;   /* the outermost wins; this return will not match */
     call.nested = outer->nested;               /* it was left without a return, or jumped here */
+    *unmatched = 1;
   } else if (outer) {
     struct call saved = *outer;
     struct call_key around = {.id = key.id, .level = 1};

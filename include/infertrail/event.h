@@ -85,6 +85,7 @@ typedef __u64 u64;
 #define IT_COOKIE_FUNCTION(cookie) ((cookie) >> 16 & 0xff)
 #define IT_COOKIE_LIBRARY(cookie) ((cookie) >> 32)
 
+#define IT_CALL_NONE 0          /* counted here: calls that had not returned when the thread made the next */
 #define IT_CALL_READ 1          /* int f(SSL *, void *, int n), bytes = its result */
 #define IT_CALL_READ_DONE 2     /* int f(SSL *, void *, size_t n, size_t *done) */
 #define IT_CALL_WRITE 3

@@ -119,7 +119,7 @@ static void finish(struct connection *c) {
   if (c->filter) BIO_free(c->filter);
   if (c->ssl) {
     keep_session(c);
-    SSL_shutdown(c->ssl);
+    if (!number("giveup", 0)) SSL_shutdown(c->ssl);
     if (number("failing", 0)) failed = SSL_write(c->ssl, "never", 5) <= 0;
   }
   printf("conn pid=%d ssl=%p local=%u remote=%u want_write=%llu calls=%llu failed=%d", getpid(), (void *)c->ssl,
@@ -153,7 +153,13 @@ static void call(struct connection *c) {
   fill(out + sizeof(lengths), lengths[0]);
   transmit(c, out, total);
   if (number("halfclose", 0)) shutdown(c->fd, SHUT_WR);
-  if (number("giveup", 0)) return;   /* nobody answers half a request */
+  if (number("giveup", 0)) {   /* nobody answers half a request; what was sent must still arrive */
+    fcntl(c->fd, F_SETFL, 0);
+    shutdown(c->fd, SHUT_WR);
+    char rest[4096];
+    while (recv(c->fd, rest, sizeof(rest), 0) > 0) continue;
+    return;
+  }
   if (number("reset", 0))
     receive_some(c, in, 1);   /* the server has the request, and is in the middle of its answer */
   else

@@ -17,7 +17,23 @@ Status attach_plan(const ProbePlan& plan, const LibraryPrograms& programs, const
   return attach_uprobes(programs.enter, programs.multi, false, path, plan.enters, links);
 }
 
+constexpr uint64_t kEnoughCalls = 64;   // a few may be waiting in the function, or have been left
+
 }  // namespace
+
+std::string probe_problem(const LibraryHits& hits, uint64_t blind) {
+  uint64_t enters = 0, exits = 0, unmatched = 0;
+  for (uint32_t call : {IT_CALL_READ, IT_CALL_READ_DONE, IT_CALL_WRITE, IT_CALL_WRITE_DONE, IT_CALL_WRITE_FLAGS}) {
+    enters += hits.enters[call];
+    exits += hits.exits[call];
+  }
+  unmatched = hits.enters[IT_CALL_NONE];
+  if (blind > 0 && enters == 0)
+    return "its probes were never reached, and the process sends TLS: another TLS library is in use, or another copy of this one";
+  if (exits == 0 && unmatched >= kEnoughCalls)
+    return "its calls are seen to begin and never to return: the probes are at the wrong place";
+  return "";
+}
 
 Result<LibraryProbes> LibraryProbes::attach(const LibraryPrograms& programs, const std::string& path, int fd,
                                             uint32_t library) {
@@ -27,7 +43,7 @@ Result<LibraryProbes> LibraryProbes::attach(const LibraryPrograms& programs, con
   const ProbePlan plan = plan_probes(symbols, file, library, Reach::kInternal);
   std::vector<Fd> links;
   Status status = attach_plan(plan, programs, path, &links);
-  if (status.ok()) return LibraryProbes(std::move(links), library, plan.how);
+  if (status.ok()) return LibraryProbes(std::move(links), library, symbols.is_tls(), plan.how);
   // The kernel does not take one of these instructions. At their symbols it takes every function that
   // begins with a usual one.
   spdlog::warn("library={} plan=\"{}\" error=\"{}\": its public functions instead", path, plan.how,
@@ -36,7 +52,7 @@ Result<LibraryProbes> LibraryProbes::attach(const LibraryPrograms& programs, con
   const ProbePlan symbols_only = plan_probes(symbols, file, library, Reach::kSymbols);
   status = attach_plan(symbols_only, programs, path, &links);
   if (!status.ok()) return wrap(status.error(), "attach to " + path);
-  return LibraryProbes(std::move(links), library, symbols_only.how);
+  return LibraryProbes(std::move(links), library, symbols.is_tls(), symbols_only.how);
 }
 
 }  // namespace infertrail

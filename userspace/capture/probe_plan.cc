@@ -73,19 +73,22 @@ class Planner {
 
   void add(const char* what, const char* internal, uint32_t function, const Public* publics, size_t count) {
     if (auto at = offset(internal); at && reach_ <= Reach::kCalls) {
-      if (reach_ == Reach::kInternal && is_cheap_instruction(code(*at, kLongest))) {
+      const Calls calls = calls_of(*at);
+      // Where nobody calls, no function begins.
+      if (reach_ == Reach::kInternal && !calls.places.empty() && is_cheap_instruction(code(*at, kLongest))) {
         plan_.enters.push_back({*at, cookie(function, kReturnAddress)});
         plan_.returns.push_back({*at, cookie(function, 0)});
         return note(what, "internal");
       }
-      if (add_calls(*at, function)) return note(what, "calls");
+      if (add_calls(calls, function)) return note(what, "calls");
     }
     if (add_public(publics, count)) note(what, "public");
   }
 
   void add_bio() {
     auto at = offset("bio_write_intern");
-    if (at && reach_ <= Reach::kCalls && is_cheap_instruction(code(*at, kLongest))) {
+    if (at && reach_ <= Reach::kCalls && !calls_of(*at).places.empty() &&
+        is_cheap_instruction(code(*at, kLongest))) {
       plan_.enters.push_back({*at, cookie(IT_CALL_BIO_WRITE, 0)});
       return note("bio", "internal");
     }
@@ -114,28 +117,37 @@ class Planner {
     return any;
   }
 
-  // At each call of the function at `target`: before it and behind it the stack pointer is what it is
-  // behind the return. Nothing when something jumps there: such a call cannot be seen so.
-  bool add_calls(uint64_t target, uint32_t function) {
+  struct Calls {
+    std::vector<uint64_t> places;
+    bool jumped = false;   // something jumps there: that is a call, too, and cannot be seen as one
+  };
+
+  Calls calls_of(uint64_t target) const {
+    Calls out;
     auto image = ElfImage::open(file_);
-    if (!image.ok()) return false;
-    std::vector<uint64_t> calls;
-    bool jumped = false;
+    if (!image.ok()) return out;
     for (const ElfSegment& segment : image.value().segments()) {
       if (!segment.executable || target < segment.offset || target - segment.offset >= segment.size) continue;
-      for (uint64_t from = 0; from < segment.size && !jumped; from += kChunk) {
+      for (uint64_t from = 0; from < segment.size && out.places.size() <= kMostCalls; from += kChunk) {
         const std::string seen =
             code(segment.offset + from, std::min<uint64_t>(kChunk + kLongest, segment.size - from));
         visit_calls(seen, segment.offset + from, true, [&](uint64_t to, size_t at) {
           if (to != target || at >= kChunk) return true;
-          if (seen[at] == '\xe8') calls.push_back(segment.offset + from + at);
-          jumped = seen[at] != '\xe8';
-          return !jumped && calls.size() <= kMostCalls;
+          if (seen[at] == '\xe8')
+            out.places.push_back(segment.offset + from + at);
+          else
+            out.jumped = true;
+          return out.places.size() <= kMostCalls;
         });
       }
     }
-    if (jumped || calls.empty() || calls.size() > kMostCalls) return false;
-    for (uint64_t call : calls) {
+    return out;
+  }
+
+  // Before a call and behind it the stack pointer is what it is behind the return.
+  bool add_calls(const Calls& calls, uint32_t function) {
+    if (calls.jumped || calls.places.empty() || calls.places.size() > kMostCalls) return false;
+    for (uint64_t call : calls.places) {
       plan_.enters.push_back({call, cookie(function, 0)});
       const std::string behind = code(call + 5, kCallPointBytes);
       plan_.exits.push_back({call + 5 + cheap_result_point(behind).value_or(0), cookie(function, 0)});

@@ -39,11 +39,6 @@ struct LossCount {
   uint64_t events = 0, bytes = 0;
 };
 
-// How often the probes of a library acted for a target, by IT_CALL_*.
-struct LibraryHits {
-  std::array<uint64_t, IT_CALLS> enters{}, exits{};
-};
-
 class Probes {
  public:
   static Result<std::unique_ptr<Probes>> open(const ProbeOptions& options);
