@@ -28,8 +28,6 @@ struct {
   __type(value, struct small_reads);
 } small_blank SEC(".maps");
 
-__u64 next_object = 1;
-
 static __always_inline struct object_key key_of(u64 ssl) {
   struct object_key key = {.ssl = ssl, .tgid = bpf_get_current_pid_tgid() >> 32};
   return key;
@@ -38,7 +36,7 @@ static __always_inline struct object_key key_of(u64 ssl) {
 static __always_inline struct tls_object *object_of(struct object_key *key) {
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, key);
   if (object) return object;
-  struct tls_object fresh = {.id = __sync_fetch_and_add(&next_object, 1)};
+  struct tls_object fresh = {.id = __sync_fetch_and_add(&shared.next_object, 1)};
   if (bpf_map_update_elem(&tls_objects, key, &fresh, BPF_NOEXIST)) {
     count_loss(IT_LOSS_MAP_FULL, 0);
     return 0;
@@ -177,14 +175,14 @@ static __always_inline u64 stack_of(struct pt_regs *ctx) {
 
 static __always_inline int entered(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
   struct call_key key = {.id = bpf_get_current_pid_tgid()};
-  if (!armed || !target_state(key.id >> 32)) return 0;
+  if (!armed() || !target_state(key.id >> 32)) return 0;
   struct call call = {.ssl = PT_REGS_PARM1(ctx),
                       .buffer = PT_REGS_PARM2(ctx),
                       .length_pointer = length_pointer,
                       .stack = stack_of(ctx),
                       .kind = kind};
   struct call *outer = bpf_map_lookup_elem(&calls, &key);
-  if (outer && outer->ssl == call.ssl && outer->kind != KIND_OTHER) {
+  if (outer && outer->ssl == call.ssl && (outer->kind != KIND_OTHER || outer->stack == call.stack)) {
     if (outer->stack > call.stack) return 0;   /* the outermost wins; this return will not match */
     call.nested = outer->nested;               /* it was left without a return, or jumped here */
   } else if (outer) {
@@ -289,7 +287,7 @@ int tls_exit(struct pt_regs *ctx) {
 }
 
 static __always_inline int over(struct pt_regs *ctx, u16 type) {
-  if (!armed) return 0;
+  if (!armed()) return 0;
   /* Whoever has an object here was a target when it came; it must go even if that has changed. */
   struct object_key key = key_of(PT_REGS_PARM1(ctx));
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &key);
