@@ -75,6 +75,24 @@ typedef __u64 u64;
 #define IT_LOSS_NESTED 4        /* an SSL call inside another one on the same thread */
 #define IT_LOSS_KINDS 5
 
+/* Cookie of a TLS uprobe: which function it stands in, how far its stack pointer is from the one
+ * behind the return of that function, and the library (a number that the daemon gives). */
+#define IT_COOKIE(function, stack, library) \
+  ((u64)(stack) | (u64)(function) << 16 | (u64)(library) << 32)
+#define IT_COOKIE_STACK(cookie) ((cookie) & 0xffff)
+#define IT_COOKIE_FUNCTION(cookie) ((cookie) >> 16 & 0xff)
+#define IT_COOKIE_LIBRARY(cookie) ((cookie) >> 32)
+
+#define IT_CALL_READ 1          /* int f(SSL *, void *, int n), bytes = its result */
+#define IT_CALL_READ_DONE 2     /* int f(SSL *, void *, size_t n, size_t *done) */
+#define IT_CALL_WRITE 3
+#define IT_CALL_WRITE_DONE 4
+#define IT_CALL_WRITE_FLAGS 5   /* int f(SSL *, const void *, size_t n, uint64_t flags, size_t *done) */
+#define IT_CALL_HANDSHAKE 6
+#define IT_CALL_FREE 7
+#define IT_CALL_SHUTDOWN 8
+#define IT_CALL_BIO_WRITE 9     /* f(BIO *, const void *, n) */
+
 #define IT_ARGS_MAX 1024
 #define IT_NAME_MAX 256
 #define IT_SMALL_MAX 64        /* reads up to this many bytes are joined */

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/owned.h"
@@ -74,6 +75,26 @@ class Pins {
   uint32_t generation_ = 1;
   std::atomic<bool> left_{false};
   std::atomic<uint64_t> names_{0};
+};
+
+// A pinned link: unpinned with this object, unless the pins were left to the next daemon. Close the
+// link's descriptor after it, and the detach is over when that returns.
+class LinkPin {
+ public:
+  LinkPin(Pins& pins, std::string path) : pins_(&pins), path_(std::move(path)) {}
+  ~LinkPin() {
+    if (!path_.empty()) pins_->drop_link(path_);
+  }
+  LinkPin(LinkPin&& other) noexcept : pins_(other.pins_), path_(std::exchange(other.path_, {})) {}
+  LinkPin& operator=(LinkPin&& other) noexcept {
+    std::swap(pins_, other.pins_);
+    std::swap(path_, other.path_);
+    return *this;
+  }
+
+ private:
+  Pins* pins_;
+  std::string path_;
 };
 
 // The map that a complete folder has, and what pins are called: bpffs takes no dots.

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -45,6 +46,12 @@ std::vector<Key> keys_of(int map) {
     out.push_back(key);
   }
   return out;
+}
+
+uint64_t unix_now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 // Every program that was under way has ended, and those that begin see what was written before. The
@@ -158,6 +165,7 @@ void Probes::read_adoption() {
       adoption_.lost[kind] = {now[kind].events - told[kind].events, now[kind].bytes - told[kind].bytes};
   }
   shared->pid = static_cast<uint32_t>(getpid());
+  shared->alive_ns = unix_now_ns();
   shared->ending = IT_END_KILLED;
 }
 
@@ -220,8 +228,8 @@ void Probes::abandon(const std::string& folder) {
   abandoned_.push_back(std::move(out));
 }
 
-void Probes::retire(uint64_t unix_now_ns) {
-  state()->alive_ns = unix_now_ns;
+void Probes::retire() {
+  state()->alive_ns = unix_now_ns();
   if (!pins_ || !armed_ || !adoption_.adopted) return;
   const auto older = pins_->older();
   if (older.empty()) return;

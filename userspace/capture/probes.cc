@@ -13,9 +13,8 @@
 #include <cstring>
 
 #include "base/procfs.h"
-#include "capture/attach_point.h"
 #include "capture/skeleton.h"
-#include "capture/tls_library.h"
+#include "capture/uprobe_link.h"
 
 namespace infertrail {
 namespace {
@@ -32,60 +31,6 @@ int log_to_spdlog(libbpf_print_level level, const char* format, va_list args) {
   return n;
 }
 
-// Which program goes to which function: one row a probe.
-struct TlsProbe {
-  const char* symbol;
-  size_t enter, exit;   // offsets of the program pointers in the skeleton; 0 = none
-  bool hot = false;     // called for every message: looked at for a cheaper place (attach_point.h)
-};
-#define PROGRAM(name) offsetof(infertrail_bpf, progs) + offsetof(decltype(infertrail_bpf::progs), name)
-const TlsProbe kTlsProbes[] = {
-    {"SSL_read", PROGRAM(tls_read_enter), PROGRAM(tls_exit), true},
-    {"SSL_read_ex", PROGRAM(tls_read_ex_enter), PROGRAM(tls_exit)},
-    {"SSL_write", PROGRAM(tls_write_enter), PROGRAM(tls_exit), true},
-    {"SSL_write_ex", PROGRAM(tls_write_ex_enter), PROGRAM(tls_exit)},
-    {"SSL_write_ex2", PROGRAM(tls_write_ex2_enter), PROGRAM(tls_exit)},
-    {"SSL_do_handshake", PROGRAM(tls_handshake_enter), PROGRAM(tls_exit)},
-    {"SSL_free", PROGRAM(tls_free_enter), 0},
-    {"SSL_clear", PROGRAM(tls_free_enter), 0},
-    {"SSL_shutdown", PROGRAM(tls_shutdown_enter), 0},
-    {"BIO_write", PROGRAM(bio_write_enter), 0, true},
-    {"BIO_write_ex", PROGRAM(bio_write_enter), 0},
-};
-#undef PROGRAM
-
-bpf_program* program_at(infertrail_bpf* object, size_t offset) {
-  return *reinterpret_cast<bpf_program**>(reinterpret_cast<char*>(object) + offset);
-}
-
-// Offset in the file of each end of the call; `moved` when they are not the symbol.
-struct Place {
-  uint64_t enter, exit;
-  // What to add to the stack pointer there to get its value behind the return: that value tells
-  // which call it is that returns.
-  uint64_t enter_stack, exit_stack;
-  bool moved;
-};
-
-#ifdef __x86_64__
-constexpr uint64_t kReturnAddress = 8;   // on the stack at entry, gone at return
-#else
-constexpr uint64_t kReturnAddress = 0;
-#endif
-
-Place place_of(const TlsProbe& probe, int fd, uint64_t symbol) {
-  char code[kCallPointBytes];
-  const ssize_t n = probe.hot ? pread(fd, code, sizeof(code), static_cast<off_t>(symbol)) : 0;
-  const Place plain{symbol, symbol, kReturnAddress, 0, false};
-  if (n <= 0) return plain;
-  const std::string_view seen(code, static_cast<size_t>(n));
-  auto points = probe.exit ? cheap_call_points(seen) : cheap_entry_point(seen);
-  if (!points) return plain;
-  const uint64_t stack = points->frame + kReturnAddress;
-  return {symbol + points->enter, symbol + points->exit, stack, stack, true};
-}
-
-// Each uprobe waits for the kernel (70 ms on a small VM); the kernel takes them one by one.
 void detach(std::vector<bpf_link*>& links) {
   for (bpf_link* link : links) bpf_link__destroy(link);
   links.clear();
@@ -97,13 +42,6 @@ bool kernel_has_kprobes() {
 }
 
 }  // namespace
-
-LibraryProbes::~LibraryProbes() { detach(links_); }
-LibraryProbes::LibraryProbes(LibraryProbes&& other) noexcept { links_.swap(other.links_); }
-LibraryProbes& LibraryProbes::operator=(LibraryProbes&& other) noexcept {
-  links_.swap(other.links_);
-  return *this;
-}
 
 Result<std::unique_ptr<Probes>> Probes::open(const ProbeOptions& options) {
   libbpf_set_print(log_to_spdlog);
@@ -130,6 +68,10 @@ Status Probes::load(const ProbeOptions& options) {
     bpf_program__set_autoload(object_->progs.tcp_send_enter, false);
     bpf_program__set_autoload(object_->progs.tcp_receive_enter, false);
   }
+  uprobe_multi_ = kernel_has_uprobe_multi();
+  if (uprobe_multi_)
+    for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
+      bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
   TRY_STATUS(open_pins(options));
   const uint64_t carry = pins_ ? options.carry_bytes / sizeof(uint64_t) : 0;
   if (carry == 0)
@@ -201,6 +143,10 @@ Status Probes::attach(const ProbeOptions& options) {
     TRY_STATUS(keep(bpf_program__name(program), link));
   }
   features_.push_back({"cgroup_skb", true, "attached at " + root});
+  features_.push_back({"uprobe_multi", uprobe_multi_,
+                       uprobe_multi_ ? "one link for the functions of a library"
+                                     : "not here (Linux 6.6); each function has its own link, a stop takes longer",
+                       false});
   return {};
 }
 
@@ -267,28 +213,17 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
-  TRY(TlsSymbols symbols, read_tls_symbols(fd));
-  if (!symbols.is_tls() && !symbols.is_bio()) return Error{Code::kNotFound, path + ": no TLS functions"};
-  LibraryProbes out;
-  for (const TlsProbe& probe : kTlsProbes) {
-    auto found = symbols.offsets.find(probe.symbol);
-    if (found == symbols.offsets.end()) continue;
-    const Place place = place_of(probe, fd, found->second);
-    // The return probe first: a call that is entered is then always left.
-    for (size_t which : {probe.exit, probe.enter}) {
-      if (which == 0) continue;
-      const bool exit = which == probe.exit;
-      LIBBPF_OPTS(bpf_uprobe_opts, options, .bpf_cookie = exit ? place.exit_stack : place.enter_stack,
-                  .retprobe = exit && !place.moved);
-      bpf_link* link = bpf_program__attach_uprobe_opts(program_at(object_, which), -1, path.c_str(),
-                                                       exit ? place.exit : place.enter, &options);
-      if (!link)
-        return Error{Code::kUnsupported,
-                     "attach " + std::string(probe.symbol) + " of " + path + ": " + reason(errno)};
-      out.links_.push_back(link);
-    }
+  TRY(LibraryProbes library, LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
+                                                    bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
+                                                   path, fd));
+  if (!pins_) return library;
+  std::vector<LinkPin> pinned;
+  for (const Fd& link : library.links()) {
+    TRY(std::string pin, pins_->keep_link("library", link.get()));
+    pinned.emplace_back(*pins_, std::move(pin));
   }
-  return out;
+  library.keep(std::move(pinned));
+  return library;
 }
 
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }

@@ -21,6 +21,7 @@
 #include "base/owned.h"
 #include "base/procfs.h"
 #include "base/result.h"
+#include "capture/library_probes.h"
 #include "capture/pins.h"
 #include "capture/ring_backlog.h"
 #include "infertrail/event.h"
@@ -73,20 +74,6 @@ struct ProbeFeature {
   bool needed = true;   // false: another probe does the same, nothing is lost without this one
 };
 
-// The uprobes of one file (one inode), for all processes that map it now or later.
-class LibraryProbes {
- public:
-  ~LibraryProbes();
-  LibraryProbes(LibraryProbes&&) noexcept;
-  LibraryProbes& operator=(LibraryProbes&&) noexcept;
-  size_t count() const { return links_.size(); }
-
- private:
-  friend class Probes;
-  LibraryProbes() = default;
-  std::vector<bpf_link*> links_;
-};
-
 class Probes {
  public:
   static Result<std::unique_ptr<Probes>> open(const ProbeOptions& options);
@@ -103,7 +90,7 @@ class Probes {
   const std::vector<Abandoned>& abandoned() const { return abandoned_; }
   // Every second: drops the older programs when the calls that were under way in arm() are over, at
   // the latest after a minute; and leaves a sign of life for the next daemon.
-  void retire(uint64_t unix_now_ns);
+  void retire();
   // Everything pinned stays attached for the next daemon, also after destruction. Nothing pinned: no effect.
   void leave();
   bool left() const { return leaving_; }
@@ -186,6 +173,7 @@ class Probes {
   bool carry_adopted_ = false;
   std::vector<ProbeFeature> features_;
   Fd cgroup_;
+  bool uprobe_multi_ = false;
 };
 
 }  // namespace infertrail

@@ -219,7 +219,7 @@ Status Daemon::run(int stop_fd) {
   while (!capture_failed_) {
     if (poll(&watched, 1, 1000) > 0) return {};
     watch_losses();
-    probes_->retire(unix_now_ns());
+    probes_->retire();
   }
   return Error{Code::kIo, "the capture thread failed; the log says why"};
 }
