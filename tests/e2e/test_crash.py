@@ -3,6 +3,7 @@ IT_KILLS: how many times (20; scripts/test --full takes 1000)."""
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -90,8 +91,12 @@ class Crash(unittest.TestCase):
         self.assertEqual(sorted(kept), list(range(len(kept))), "indexes are contiguous")
         self.assertGreater(sum(r["kind"] == "exchange" for r in acknowledged.values()), KILLS)
         lab.cli(None, "verify", "--trail", final.trail)
-        print("%d kills, %d calls, %d records acknowledged, 0 lost" %
-              (KILLS, sum(load.calls for load in loads), len(acknowledged)))
+        # Each call says its own number to its own server: how often each was recorded.
+        numbers = [(r["process"]["pid"], number) for r in kept.values() if r["kind"] == "exchange"
+                   for number in re.findall(r"call (\d+) of ", json.dumps(r["inference"]))]
+        self.assertEqual(len(numbers), len(set(numbers)), "no call is recorded twice")
+        print("%d kills, %d calls, %d records acknowledged, 0 lost; %d calls recorded" %
+              (KILLS, sum(load.calls for load in loads), len(acknowledged), len(numbers)))
 
     def end(self, daemon, number):
         daemon.process.send_signal(number)
@@ -150,7 +155,8 @@ class Crash(unittest.TestCase):
         refused = subprocess.run(detach, capture_output=True, text=True)
         self.assertEqual(refused.returncode, 1)
         self.assertIn("another infertraild", refused.stderr)
-        second = lab.Daemon(self.lab.path("second") if os.makedirs(self.lab.path("second")) is None else "", ready=False)
+        os.makedirs(self.lab.path("second"))
+        second = lab.Daemon(self.lab.path("second"), ready=False)
         self.assertEqual(second.process.wait(lab.PATIENCE), 1, "two daemons share pins")
         second.file.close()
         self.assertIn("capture.pin_dir", second.output())

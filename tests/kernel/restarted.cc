@@ -136,7 +136,7 @@ Restarted::~Restarted() {
   rmdir(folder_.c_str());
 }
 
-void Restarted::start(const std::vector<std::string>& selectors) {
+void Restarted::begin(const std::vector<std::string>& selectors) {
   journals_.push_back(folder_ + "/" + std::to_string(journals_.size()));
   std::string self = own_folder() + "/kernel_tests";
   std::vector<std::string> words = {self, kRestartedArgument, pins_, journals_.back()};
@@ -153,8 +153,13 @@ void Restarted::start(const std::vector<std::string>& selectors) {
     _exit(127);
   }
   close(from[1]);
+  output_ = from[0];
+}
+
+void Restarted::start(const std::vector<std::string>& selectors) {
+  begin(selectors);
   said_.clear();
-  Owned<FILE, fclose> lines(fdopen(from[0], "r"));
+  Owned<FILE, fclose> lines(fdopen(std::exchange(output_, -1), "r"));
   char line[512];
   bool ready = false;
   while (!ready && fgets(line, sizeof(line), lines.get())) {
@@ -181,6 +186,7 @@ void Restarted::end(int signal) {
     waitpid(pid_, &status, 0);
   }
   pid_ = -1;
+  if (output_ >= 0) close(std::exchange(output_, -1));
 }
 
 Captured Restarted::captured() const {
