@@ -21,7 +21,7 @@ static __always_inline int entered(struct pt_regs *ctx, u64 cookie, u64 length, 
                       .stack = stack_of(ctx, cookie),
                       .kind = kind};
   struct call *outer = bpf_map_lookup_elem(&calls, &key);
-  if (outer && outer->ssl == call.ssl && outer->kind != IT_CALL_HANDSHAKE) {
+  if (outer && outer->ssl == call.ssl && (outer->kind != IT_CALL_HANDSHAKE || outer->stack == call.stack)) {
     if (outer->stack > call.stack) return 0;   /* the outermost wins; this return will not match */
     call.nested = outer->nested;               /* it was left without a return, or jumped here */
     *unmatched = 1;

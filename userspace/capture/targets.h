@@ -35,7 +35,15 @@ class Targets : public TargetEvents {
  public:
   explicit Targets(Probes& probes, std::string proc = "/proc");
 
-  Status add(const std::string& selector);
+  // After a restart, before anything is read from the rings: who an earlier daemon had chosen is a
+  // target again, also who has ended since and whose events wait in the ring. Attaches the libraries of
+  // those that live. Then add() for each selector, then restored(): who no selector wants any more is
+  // let go. Until then new processes are held as they were before the restart.
+  void adopt();
+  void restored();
+
+  // `remembered`: it holds after a restart, too, without being in the configuration.
+  Status add(const std::string& selector, bool remembered = true);
   Status remove(const std::string& selector);
   std::vector<std::string> selectors() const;
   std::vector<TargetInfo> list() const;
@@ -70,7 +78,11 @@ class Targets : public TargetEvents {
   std::string why(const ProcessFacts& facts, bool with_ports) const;
   void choose(const ProcessFacts& facts, const std::string& selector);
   void drop(uint32_t tgid);
+  bool wanted(const TargetInfo& info) const;
+  void adopt_library(const RememberedLibrary& library);
+  void decide_strays();
   void scan_libraries(uint32_t tgid);
+  void attach_to(Library* library, const std::string& path, int fd, const InodeKey& key);
   void use_mapping(uint32_t tgid, const Mapping& mapping);
   void watch_existing_sockets(uint32_t tgid);
   void sweep_processes(bool with_ports);
@@ -84,6 +96,8 @@ class Targets : public TargetEvents {
   std::vector<Selector> selectors_;
   std::map<uint32_t, TargetInfo> targets_;
   std::map<InodeKey, Library> libraries_;
+  bool restoring_ = false;
+  std::set<uint32_t> strays_;    // in the kernel's map at the last sweep, and unknown here
   std::set<uint32_t> pending_;   // mapped something executable, not looked at yet
 };
 
