@@ -28,8 +28,6 @@ struct {
   __type(value, struct small_reads);
 } small_blank SEC(".maps");
 
-__u64 next_object = 1;
-
 static __always_inline struct object_key key_of(u64 ssl) {
   struct object_key key = {.ssl = ssl, .tgid = bpf_get_current_pid_tgid() >> 32};
   return key;
@@ -38,7 +36,7 @@ static __always_inline struct object_key key_of(u64 ssl) {
 static __always_inline struct tls_object *object_of(struct object_key *key) {
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, key);
   if (object) return object;
-  struct tls_object fresh = {.id = __sync_fetch_and_add(&next_object, 1)};
+  struct tls_object fresh = {.id = __sync_fetch_and_add(&shared.next_object, 1)};
   if (bpf_map_update_elem(&tls_objects, key, &fresh, BPF_NOEXIST)) {
     count_loss(IT_LOSS_MAP_FULL, 0);
     return 0;
@@ -171,20 +169,20 @@ static __always_inline int join_small(struct object_key *key, struct tls_object 
 
 /* The stack pointer behind the return of the call that the probed place belongs to: the same at its
  * entry and at its exit, wherever inside the function the two were put (the cookie says). */
-static __always_inline u64 stack_of(struct pt_regs *ctx) {
-  return PT_REGS_SP(ctx) + bpf_get_attach_cookie(ctx);
+static __always_inline u64 stack_of(struct pt_regs *ctx, u64 cookie) {
+  return PT_REGS_SP(ctx) + IT_COOKIE_STACK(cookie);
 }
 
-static __always_inline int entered(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
+static __always_inline int entered(struct pt_regs *ctx, u64 cookie, u32 kind, u64 length_pointer) {
   struct call_key key = {.id = bpf_get_current_pid_tgid()};
-  if (!armed || !target_state(key.id >> 32)) return 0;
+  if (!armed() || !target_state(key.id >> 32)) return 0;
   struct call call = {.ssl = PT_REGS_PARM1(ctx),
                       .buffer = PT_REGS_PARM2(ctx),
                       .length_pointer = length_pointer,
-                      .stack = stack_of(ctx),
+                      .stack = stack_of(ctx, cookie),
                       .kind = kind};
   struct call *outer = bpf_map_lookup_elem(&calls, &key);
-  if (outer && outer->ssl == call.ssl && outer->kind != KIND_OTHER) {
+  if (outer && outer->ssl == call.ssl && (outer->kind != KIND_OTHER || outer->stack == call.stack)) {
     if (outer->stack > call.stack) return 0;   /* the outermost wins; this return will not match */
     call.nested = outer->nested;               /* it was left without a return, or jumped here */
   } else if (outer) {
@@ -200,20 +198,13 @@ static __always_inline int entered(struct pt_regs *ctx, u32 kind, u64 length_poi
   return 0;
 }
 
-static __always_inline int enter(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
-  hold_cpu();
-  entered(ctx, kind, length_pointer);
-  release_cpu();
-  return 0;
-}
-
 /* Takes the call that returns out of the map: 0 when this is the return of an inner one. */
-static __always_inline int returned(struct pt_regs *ctx, struct call *out) {
+static __always_inline int returned(struct pt_regs *ctx, u64 cookie, struct call *out) {
   struct call_key key = {.id = bpf_get_current_pid_tgid()};
   struct call_key around = {.id = key.id, .level = 1};
   struct call *call = bpf_map_lookup_elem(&calls, &key);
   if (!call) return 0;
-  u64 stack = stack_of(ctx);
+  u64 stack = stack_of(ctx, cookie);
   if (call->stack == stack) {
     *out = *call;
     struct call *outer = out->nested ? bpf_map_lookup_elem(&calls, &around) : 0;
@@ -237,7 +228,7 @@ static __always_inline int returned(struct pt_regs *ctx, struct call *out) {
 
 static __always_inline int leave(struct pt_regs *ctx) {
   struct call call;
-  if (!returned(ctx, &call)) return 0;
+  if (!returned(ctx, bpf_get_attach_cookie(ctx), &call)) return 0;
   int result = PT_REGS_RC(ctx);
   if (call.kind == KIND_OTHER || result <= 0) return 0;
   u64 n = result;
@@ -262,34 +253,8 @@ static __always_inline int leave(struct pt_regs *ctx) {
   return 0;
 }
 
-/* A negative length moves nothing and need not pass the exit probe: it must not leave its arguments. */
-static __always_inline int enter_int(struct pt_regs *ctx, u32 kind) {
-  return (int)PT_REGS_PARM3(ctx) < 0 ? 0 : enter(ctx, kind, 0);
-}
-
-SEC("uprobe")
-int tls_read_enter(struct pt_regs *ctx) { return enter_int(ctx, KIND_READ); }
-SEC("uprobe")
-int tls_read_ex_enter(struct pt_regs *ctx) { return enter(ctx, KIND_READ, PT_REGS_PARM4(ctx)); }
-SEC("uprobe")
-int tls_write_enter(struct pt_regs *ctx) { return enter_int(ctx, KIND_WRITE); }
-SEC("uprobe")
-int tls_write_ex_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, PT_REGS_PARM4(ctx)); }
-/* int SSL_write_ex2(SSL *, const void *, size_t, uint64_t flags, size_t *written), OpenSSL 3.3 */
-SEC("uprobe")
-int tls_write_ex2_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, PT_REGS_PARM5(ctx)); }
-SEC("uprobe")
-int tls_handshake_enter(struct pt_regs *ctx) { return enter(ctx, KIND_OTHER, 0); }
-SEC("uretprobe")
-int tls_exit(struct pt_regs *ctx) {
-  hold_cpu();
-  leave(ctx);
-  release_cpu();
-  return 0;
-}
-
 static __always_inline int over(struct pt_regs *ctx, u16 type) {
-  if (!armed) return 0;
+  if (!armed()) return 0;
   /* Whoever has an object here was a target when it came; it must go even if that has changed. */
   struct object_key key = key_of(PT_REGS_PARM1(ctx));
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &key);
@@ -306,22 +271,6 @@ static __always_inline int over(struct pt_regs *ctx, u16 type) {
     bpf_map_delete_elem(&small, &key);
     bpf_map_delete_elem(&tls_objects, &key);
   }
-  return 0;
-}
-
-/* The address may be a new object from here on. SSL_clear does the same to a live one. */
-SEC("uprobe")
-int tls_free_enter(struct pt_regs *ctx) {
-  hold_cpu();
-  over(ctx, IT_TLS_CLOSE);
-  release_cpu();
-  return 0;
-}
-SEC("uprobe")
-int tls_shutdown_enter(struct pt_regs *ctx) {
-  hold_cpu();
-  over(ctx, IT_TLS_SHUTDOWN);
-  release_cpu();
   return 0;
 }
 
@@ -365,10 +314,47 @@ static __always_inline int publish(struct pt_regs *ctx) {
   return 0;
 }
 
+/* One program for every function, so that a library is one link (see uprobe_link.h): the cookie says
+ * which function this is. A negative length moves nothing and need not pass the exit probe: it must
+ * not leave its arguments. */
+static __always_inline int dispatch(struct pt_regs *ctx) {
+  u64 cookie = bpf_get_attach_cookie(ctx);
+  u32 function = IT_COOKIE_FUNCTION(cookie);
+  switch (function) {
+    case IT_CALL_BIO_WRITE:
+      return publish(ctx);
+    case IT_CALL_READ:
+    case IT_CALL_WRITE:
+      if ((int)PT_REGS_PARM3(ctx) < 0) return 0;
+      return entered(ctx, cookie, function == IT_CALL_READ ? KIND_READ : KIND_WRITE, 0);
+    case IT_CALL_READ_DONE:
+      return entered(ctx, cookie, KIND_READ, PT_REGS_PARM4(ctx));
+    case IT_CALL_WRITE_DONE:
+      return entered(ctx, cookie, KIND_WRITE, PT_REGS_PARM4(ctx));
+    case IT_CALL_WRITE_FLAGS:
+      return entered(ctx, cookie, KIND_WRITE, PT_REGS_PARM5(ctx));
+    case IT_CALL_HANDSHAKE:
+      return entered(ctx, cookie, KIND_OTHER, 0);
+    case IT_CALL_FREE:       /* the address may be a new object from here on; SSL_clear is the same */
+      return over(ctx, IT_TLS_CLOSE);
+    case IT_CALL_SHUTDOWN:
+      return over(ctx, IT_TLS_SHUTDOWN);
+  }
+  return 0;
+}
+
 SEC("uprobe")
-int bio_write_enter(struct pt_regs *ctx) {
+int tls_enter(struct pt_regs *ctx) {
   hold_cpu();
-  publish(ctx);
+  dispatch(ctx);
+  release_cpu();
+  return 0;
+}
+
+SEC("uprobe")
+int tls_exit(struct pt_regs *ctx) {
+  hold_cpu();
+  leave(ctx);
   release_cpu();
   return 0;
 }

@@ -30,6 +30,17 @@ uint64_t steady_seconds() {
                                    .count());
 }
 
+// The kernel's own start times are not rounded to clock ticks (10 ms), those of /proc are.
+bool same_start(uint64_t a, uint64_t b) {
+  constexpr uint64_t kTick = 10'000'000;
+  return a / kTick == b / kTick;
+}
+
+// `auto` says why after its own name.
+bool chose(const std::string& selector, const TargetInfo& info) {
+  return info.selector == selector || info.selector.starts_with(selector + ": ");
+}
+
 // Whether this end of an established connection called connect(): only then the SYN is among the
 // bytes that the kernel counts as acknowledged. Read until no byte moves in between.
 bool connected_actively(int fd) {
@@ -52,6 +63,65 @@ bool connected_actively(int fd) {
 }  // namespace
 
 Targets::Targets(Probes& probes, std::string proc) : probes_(probes), proc_(std::move(proc)) {}
+
+void Targets::adopt() {
+  std::lock_guard lock(mutex_);
+  restoring_ = true;
+  const std::vector<uint32_t> selected = probes_.selected();
+  for (RememberedTarget& each : probes_.remembered()) {
+    const uint32_t tgid = each.facts.pid;
+    auto live = read_process(tgid, proc_);
+    const bool lives = live.ok() && same_start(live.value().start_boot_ns, each.facts.start_boot_ns) &&
+                       std::find(selected.begin(), selected.end(), tgid) != selected.end();
+    TargetInfo info;
+    info.facts = lives ? live.value() : each.facts;
+    info.selector = each.selector;
+    spdlog::info("target={} exe={} selector=\"{}\" state={}", tgid, info.facts.exe, info.selector,
+                 lives ? "adopted" : "ended");
+    targets_[tgid] = std::move(info);
+    if (lives) scan_libraries(tgid);
+  }
+}
+
+void Targets::restored() {
+  std::lock_guard lock(mutex_);
+  restoring_ = false;
+  update_take_new();
+  std::vector<uint32_t> unwanted;
+  for (auto& [tgid, info] : targets_)
+    if (!wanted(info)) unwanted.push_back(tgid);
+  for (uint32_t tgid : unwanted) drop(tgid);
+  for (uint16_t port : probes_.watched_ports()) {
+    const bool ours = std::any_of(selectors_.begin(), selectors_.end(),
+                                  [&](const Selector& each) { return each.port() == port; });
+    if (!ours) probes_.unwatch_port(port);
+  }
+}
+
+// Its own selector is still there, for it or for the parent that it was inherited from.
+bool Targets::wanted(const TargetInfo& info) const {
+  for (const Selector& each : selectors_)
+    if (chose(each.text(), info)) return true;
+  return !why(info.facts, true).empty();
+}
+
+// A process that the kernel holds and that nobody told us about: its event was lost, or an earlier
+// daemon was killed between the event and the decision. Seen twice, so that no event is under way.
+void Targets::decide_strays() {
+  std::set<uint32_t> strays;
+  for (uint32_t tgid : probes_.selected())
+    if (!targets_.contains(tgid)) strays.insert(tgid);
+  for (uint32_t tgid : strays) {
+    if (!strays_.contains(tgid)) continue;
+    auto facts = read_process(tgid, proc_);
+    const std::string reason = facts.ok() ? why(facts.value(), true) : "";
+    if (!reason.empty())
+      choose(facts.value(), reason);
+    else
+      probes_.deselect(tgid);
+  }
+  strays_ = std::move(strays);
+}
 
 Status Targets::add(const std::string& text) {
   TRY(Selector selector, Selector::parse(text));
@@ -78,7 +148,7 @@ Status Targets::remove(const std::string& text) {
   update_take_new();
   std::vector<uint32_t> gone;
   for (auto& [tgid, info] : targets_)
-    if (info.selector == text || info.selector.starts_with(text + ": ")) gone.push_back(tgid);
+    if (chose(text, info)) gone.push_back(tgid);
   for (uint32_t tgid : gone) drop(tgid);
   sweep_processes(true);   // another selector may still choose them
   return {};
@@ -134,7 +204,7 @@ std::string Targets::why(const ProcessFacts& facts, bool with_ports) const {
 void Targets::update_take_new() {
   bool by_name = false;
   for (const Selector& selector : selectors_) by_name |= selector.pid() == 0 && selector.port() == 0;
-  probes_.take_new(by_name);
+  if (by_name || !restoring_) probes_.take_new(by_name);
 }
 
 void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
@@ -146,6 +216,7 @@ void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
     at->second.problems = {status.error().message};
     return;
   }
+  probes_.remember(facts, selector);
   if (fresh) spdlog::info("target={} exe={} selector=\"{}\"", facts.pid, facts.exe, selector);
   watch_existing_sockets(facts.pid);
   scan_libraries(facts.pid);
@@ -196,6 +267,7 @@ void Targets::on_fork(uint32_t parent, uint32_t child) {
   info.selector = at->second.selector;
   if (auto facts = read_process(child, proc_); facts.ok()) info.facts = facts.value();
   info.facts.pid = child;
+  probes_.remember(info.facts, info.selector);
   targets_[child] = std::move(info);
   for (auto& [key, library] : libraries_)
     if (library.users.contains(parent)) library.users.insert(child);
@@ -312,6 +384,7 @@ void Targets::sweep_processes(bool with_ports) {
 void Targets::sweep() {
   std::lock_guard lock(mutex_);
   sweep_processes(false);   // listen() events tell about ports
+  decide_strays();
   std::vector<uint32_t> gone;
   for (auto& [tgid, info] : targets_) {
     if (kill(static_cast<pid_t>(tgid), 0) != 0 && errno == ESRCH)

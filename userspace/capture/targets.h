@@ -35,6 +35,13 @@ class Targets : public TargetEvents {
  public:
   explicit Targets(Probes& probes, std::string proc = "/proc");
 
+  // After a restart, before anything is read from the rings: who an earlier daemon had chosen is a
+  // target again, also who has ended since and whose events wait in the ring. Attaches the libraries of
+  // those that live. Then add() for each selector, then restored(): who no selector wants any more is
+  // let go. Until then new processes are held as they were before the restart.
+  void adopt();
+  void restored();
+
   Status add(const std::string& selector);
   Status remove(const std::string& selector);
   std::vector<std::string> selectors() const;
@@ -70,6 +77,8 @@ class Targets : public TargetEvents {
   std::string why(const ProcessFacts& facts, bool with_ports) const;
   void choose(const ProcessFacts& facts, const std::string& selector);
   void drop(uint32_t tgid);
+  bool wanted(const TargetInfo& info) const;
+  void decide_strays();
   void scan_libraries(uint32_t tgid);
   void use_mapping(uint32_t tgid, const Mapping& mapping);
   void watch_existing_sockets(uint32_t tgid);
@@ -83,6 +92,8 @@ class Targets : public TargetEvents {
   std::vector<Selector> selectors_;
   std::map<uint32_t, TargetInfo> targets_;
   std::map<InodeKey, Library> libraries_;
+  bool restoring_ = false;
+  std::set<uint32_t> strays_;    // in the kernel's map at the last sweep, and unknown here
   std::set<uint32_t> pending_;   // mapped something executable, not looked at yet
 };
 

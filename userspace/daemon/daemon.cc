@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -10,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "capture/kernel_needs.h"
 #include "control/api.h"
 #include "daemon/clock.h"
 #include "daemon/version.h"
@@ -26,11 +26,6 @@ std::chrono::milliseconds milliseconds(const google::protobuf::Duration& duratio
 std::string boot_id() {
   auto text = read_file("/proc/sys/kernel/random/boot_id");
   return text.ok() ? std::string(trim(text.value())) : "";
-}
-
-std::string kernel_release() {
-  utsname name{};
-  return uname(&name) == 0 ? name.release : "";
 }
 
 }  // namespace
@@ -71,6 +66,7 @@ Status Daemon::open_capture() {
   ProbeOptions probe_options;
   probe_options.data_ring_bytes = capture.data_ring_bytes();
   probe_options.control_ring_bytes = capture.control_ring_bytes();
+  probe_options.pin_root = capture.pin_dir();
   TRY(probes_, Probes::open(probe_options));
   targets_ = std::make_unique<Targets>(*probes_);
 
@@ -91,16 +87,66 @@ Status Daemon::open_capture() {
       [this](const StreamFacts& facts) { note_dark(facts); });
   TRY(events_, Events::open(*probes_, *intake_));
 
+  note_start();
+  return start_capture();
+}
+
+void Daemon::note_start() {
   std::map<std::string, std::string> facts = {{"kernel", kernel_release()}, {"boot_id", boot_id()},
                                               {"version", kVersion}};
   for (const ProbeFeature& feature : probes_->features())
     facts["probe " + feature.name] = feature.ok ? feature.detail : "missing: " + feature.detail;
   for (const std::string& selector : config_.targets()) facts["target " + selector] = "selected";
+  const Adoption& before = probes_->adoption();
+  facts["adopted"] = before.adopted ? "yes" : "no";
+  if (before.adopted) {
+    facts["previous_pid"] = std::to_string(before.pid);
+    facts["previous_end"] = before.handed_over ? "handed over" : "killed";
+    if (before.alive_ns != 0 && before.alive_ns < started_ns_)
+      facts["no_daemon_ms"] = std::to_string((started_ns_ - before.alive_ns) / 1'000'000);
+    facts["unread_records"] = std::to_string(before.data.records + before.control.records);
+    facts["unread_bytes"] = std::to_string(before.data.bytes + before.control.bytes);
+    for (size_t kind = 0; kind < before.lost.size(); kind++)
+      if (before.lost[kind].events != 0)
+        facts[std::string("lost ") + Probes::loss_name(kind)] =
+            std::to_string(before.lost[kind].events) + " events, " + std::to_string(before.lost[kind].bytes) + " bytes";
+  }
   note("capture.start", "capture starts", facts);
-  probes_->arm();   // the targets are attached one by one from here on; nothing was selected before
-  capture_ = std::thread([this] { capture_loop(); });
+}
+
+// After a restart the programs of the earlier daemon act until every target's libraries are attached
+// again; nothing is read from the rings before it is known whose it is.
+Status Daemon::start_capture() {
+  const bool adopted = probes_->adoption().adopted;
+  reported_ = probes_->losses_told();
+  if (adopted) {
+    for (const RememberedTarget& each : probes_->remembered()) resolver_.note(each.facts);
+    targets_->adopt();
+  } else {
+    probes_->arm();   // the targets are attached one by one from here on; nothing was selected before
+    capture_ = std::thread([this] { capture_loop(); });
+  }
   for (const std::string& selector : config_.targets()) TRY_STATUS(targets_->add(selector));
+  if (adopted) {
+    targets_->restored();
+    probes_->arm();
+    capture_ = std::thread([this] { capture_loop(); });
+  }
+  note_abandoned();
   return {};
+}
+
+// What waited in rings of another version, which this one cannot read.
+void Daemon::note_abandoned() {
+  for (const Abandoned& each : probes_->abandoned()) {
+    const uint64_t records = each.data.records + each.control.records;
+    spdlog::warn("lost=upgrade records={} bytes={} from={}", records, each.data.bytes, each.folder);
+    note("gap", "lost: upgrade",
+         {{"reason", "upgrade"},
+          {"records", std::to_string(records)},
+          {"bytes", std::to_string(each.data.bytes)},
+          {"maps", each.folder}});
+  }
 }
 
 Status Daemon::open_control() {
@@ -160,6 +206,7 @@ void Daemon::watch_losses() {
     spdlog::warn("lost=probe_missed events={} since=start", missed);
     note("gap", "lost: probe_missed", {{"reason", "probe_missed"}, {"events_since_start", std::to_string(missed)}});
   }
+  probes_->tell(reported_, reported_missed_);
 }
 
 Status Daemon::run(int stop_fd) {
@@ -167,27 +214,34 @@ Status Daemon::run(int stop_fd) {
   while (!capture_failed_) {
     if (poll(&watched, 1, 1000) > 0) return {};
     watch_losses();
+    probes_->retire();
   }
   return Error{Code::kIo, "the capture thread failed; the log says why"};
 }
 
-// A round is bounded; what waits in the rings at the end may take several.
+// A round is bounded; what waits in the rings at the end may take several. With programs that still
+// act there is no end: until a round read up to where the ring stood, at most kDrainRounds.
 void Daemon::drain() {
+  constexpr int kDrainRounds = 100;
+  const bool acting = probes_->left();
   uint64_t seen;
+  int rounds = 0;
   do {
     seen = events_->counts().events;
     if (auto status = events_->round(0); !status.ok())
       return spdlog::error("capture=failed error=\"{}\"", status.error().message);
-  } while (events_->counts().events != seen);
+  } while (acting ? !events_->drained() && ++rounds < kDrainRounds : events_->counts().events != seen);
 }
 
-Status Daemon::stop() {
+Status Daemon::stop(bool hand_over) {
   if (!trail_) return {};
   stopping_ = true;
   if (control_) control_->stop();
   if (capture_.joinable()) capture_.join();
+  if (probes_ && hand_over) probes_->leave();
+  const bool left = probes_ && probes_->left();
   if (probes_ && events_) {
-    probes_->disarm();
+    if (!left) probes_->disarm();
     drain();
     intake_->tick(probes_->waiting_reads(), unix_now_ns());
     intake_->flush();
@@ -197,8 +251,10 @@ Status Daemon::stop() {
   events_.reset();
   intake_.reset();
   targets_.reset();
-  probes_.reset();    // nothing of ours is attached from here on
-  if (own_) note("capture.stop", "capture stops", {{"events", std::to_string(event_count_)}});
+  probes_.reset();    // nothing of ours is attached from here on, unless it was left to the next daemon
+  if (own_)
+    note("capture.stop", left ? "capture is left to the next daemon" : "capture stops",
+         {{"events", std::to_string(event_count_)}});
   own_.reset();
   Status closed = trail_->close();
   trail_.reset();

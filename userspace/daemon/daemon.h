@@ -28,14 +28,18 @@ class Daemon {
 
   // Until `stop_fd` becomes readable (a signalfd), or a part fails.
   Status run(int stop_fd);
-  // Detaches, records what is open, publishes. The error says what could not be written.
-  Status stop();
+  // Detaches, or with `hand_over` leaves the capture to the next daemon; records what is open,
+  // publishes. The error says what could not be written.
+  Status stop(bool hand_over = false);
 
  private:
   explicit Daemon(const Config& config) : config_(config) {}
   Status open_trail();
   Status open_capture();
   Status open_control();
+  Status start_capture();
+  void note_start();
+  void note_abandoned();
   Result<std::unique_ptr<Pipeline>> make_pipeline();
   void capture_loop();
   void drain();
@@ -62,7 +66,7 @@ class Daemon {
   std::unique_ptr<ControlServer> control_;
   std::atomic<bool> stopping_{false}, capture_failed_{false};
   std::atomic<uint64_t> event_count_{0}, event_bytes_{0};
-  std::array<LossCount, IT_LOSS_KINDS> reported_{};
+  LossCounts reported_{};
   uint64_t reported_missed_ = 0;
   std::thread capture_;
 };
