@@ -346,6 +346,11 @@ class Matrix(unittest.TestCase):
             trail = Trail(daemon)
             trail.wait(row, calls)
             row.cells["midlife"] = judge(row, trail, calls)
+            if os.environ.get("IT_DUMP"):
+                with open(os.environ["IT_DUMP"], "w") as file:
+                    for record in daemon.records(limit=100000):
+                        file.write(json.dumps(record) + "\n")
+                    json.dump(daemon.status(), file)
             cls.close(daemon)
 
     @classmethod
