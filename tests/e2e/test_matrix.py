@@ -19,6 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = os.path.join(HERE, "programs")
 BUILT = os.path.join(lab.ROOT, "build", "matrix")
 PATIENCE = 240
+GROUP = 4   # rows that are busy together when the daemon comes
 
 # Cells that are not right yet: (program, cell or "*") -> why. They run, and may lose, but never be wrong.
 KNOWN = {
@@ -27,6 +28,12 @@ KNOWN = {
     ("go net/http tls", "*"): "Go's crypto/tls is not probed",
     ("go client", "*"): "Go's crypto/tls is not probed",
 }
+
+
+
+def known(program, rule):
+    return KNOWN.get((program, rule)) or KNOWN.get((program, "*"))
+
 
 Rule = collections.namedtuple("Rule", "workers connections each request answer")
 RULES = {   # bodies at most; in large the first request of all asks for 8 MB
@@ -55,31 +62,41 @@ class Run:
 
     def __init__(self, row, rule):
         self.row, self.rule, order = row, rule, row.order(rule)
-        self.errors = tempfile.TemporaryFile("w+")
+        # Files, not pipes: nobody reads while the daemon starts, and nobody must have to wait for that.
+        self.folder = tempfile.TemporaryDirectory()
+        self.files = [open(os.path.join(self.folder.name, name), "ab") for name in ("out", "errors")]
         tag = "%s-%s" % ("".join(c for c in row.name if c.isalnum()), rule.replace(" ", ""))
         arguments = [row.base, order.workers, order.connections, order.each, tag, order.request, order.answer,
                      1 if rule == "midlife" else 0] + row.extra
         self.process = subprocess.Popen(row.command + [str(a) for a in arguments], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=self.errors, text=True,
+                                        stdout=self.files[0], stderr=self.files[1], text=True,
                                         env=dict(os.environ, NODE_TLS_REJECT_UNAUTHORIZED="0", NODE_NO_WARNINGS="1"))
-        self.lines = []
 
     def problem(self):
-        self.errors.seek(0)
-        return "%s %s: %s" % (self.row.name, self.rule, self.errors.read()[-2000:])
+        return "%s %s: %s" % (self.row.name, self.rule, self.said("errors")[-2000:])
+
+    def said(self, name):
+        with open(os.path.join(self.folder.name, name)) as file:
+            return file.read()
+
+    def lines(self):
+        return self.said("out").splitlines()
 
     def wait_busy(self):
-        for line in self.process.stdout:
-            if line == "busy\n":
-                return
-            self.lines.append(line)
-        raise AssertionError("ended early: " + self.problem())
+        def busy():
+            if self.process.poll() is not None:
+                raise AssertionError("ended early: " + self.problem())
+            return "\nbusy\n" in self.said("out")
+        lab.wait_for(self.row.name + " to be busy", busy, PATIENCE)
+
+    def tell(self):
+        self.process.stdin.write("attached\n")
+        self.process.stdin.flush()
 
     def finish(self):
-        out, _ = self.process.communicate("attached\n" if self.rule == "midlife" else None, timeout=PATIENCE)
-        if self.process.returncode != 0:
+        if self.process.wait(PATIENCE) != 0:
             raise AssertionError(self.problem())
-        calls = [json.loads(line) for line in self.lines + out.splitlines() if line.strip() != "busy"]
+        calls = [json.loads(line) for line in self.lines() if line != "busy"]
         order = self.row.order(self.rule)
         sure = sum(call["sure"] for call in calls)
         if sure != order.workers * order.connections * order.each:
@@ -90,8 +107,11 @@ class Run:
     def end(self):
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate()
-        self.errors.close()
+        self.process.wait()
+        self.process.stdin.close()
+        for file in self.files:
+            file.close()
+        self.folder.cleanup()
 
 
 class Trail:
@@ -126,7 +146,8 @@ class Trail:
             seen = (missing, status["exchanges"], status["bytes"])
             last[1] = last[1] + 1 if last[0] == seen else 0
             last[0] = seen
-            return last[1] > 160   # 8 s without a new byte or record: longer than the daemon holds anything back
+            # 8 s without a new byte or record: longer than the daemon holds anything back.
+            return last[1] > (20 if known(row.name, "*") else 160)
         lab.wait_for("the records of " + row.name, there, PATIENCE)
 
 
@@ -328,30 +349,37 @@ class Matrix(unittest.TestCase):
 
     @classmethod
     def fill_midlife(cls):
-        for row in cls.rows:
-            if "midlife" not in row.rules:
-                continue
-            run = Run(row, "midlife")
-            try:
-                if row.name == "curl":
+        """In groups: a daemon for each row would take longer than all calls."""
+        rows = [row for row in cls.rows if "midlife" in row.rules]
+        for at in range(0, len(rows), GROUP):
+            cls.fill_group(rows[at:at + GROUP], str(at))
+
+    @classmethod
+    def fill_group(cls, rows, name):
+        runs = [Run(row, "midlife") for row in rows]
+        try:
+            for run in runs:
+                if run.row.name == "curl":
                     lab.wait_for("curl to be held", lambda: int(cls.ask("/held")) >= AT_ONCE)
                 else:
                     run.wait_busy()
-                daemon = cls.daemon(row.name.replace("/", ""))
-                if row.name == "curl":
-                    cls.ask("/release")
-                calls = run.finish()
-            finally:
+            daemon = cls.daemon(name)
+            for run in runs:
+                run.tell()
+            cls.ask("/release")
+            for run in runs:
+                run.finish()
+        finally:
+            for run in runs:
                 run.end()
-            trail = Trail(daemon)
-            trail.wait(row, calls)
-            row.cells["midlife"] = judge(row, trail, calls)
-            if os.environ.get("IT_DUMP"):
-                with open(os.environ["IT_DUMP"], "w") as file:
-                    for record in daemon.records(limit=100000):
-                        file.write(json.dumps(record) + "\n")
-                    json.dump(daemon.status(), file)
-            cls.close(daemon)
+        trail = Trail(daemon)
+        for row in rows:
+            trail.wait(row, row.calls["midlife"])
+            row.cells["midlife"] = judge(row, trail, row.calls["midlife"])
+        if os.environ.get("IT_DUMP"):
+            with open(os.environ["IT_DUMP"] + name, "w") as file:
+                file.writelines(json.dumps(record) + "\n" for record in daemon.records())
+        cls.close(daemon)
 
     @classmethod
     def ask(cls, path):
@@ -376,7 +404,7 @@ class Matrix(unittest.TestCase):
                     self.assertEqual(cell.wrong, 0, "\n".join(cell.examples[:5]))
                     if cell.right == cell.total and cell.unresolved == 0:
                         continue
-                    reason = KNOWN.get((row.name, rule)) or KNOWN.get((row.name, "*"))
+                    reason = known(row.name, rule)
                     if reason:
                         lab.skip("%s, %s: %d of %d: %s" % (row.name, rule, cell.right, cell.total, reason))
                         self.skipTest(reason)
