@@ -118,7 +118,7 @@ class Trail:
     """The daemon's exchanges, read on: a record is asked for once."""
 
     def __init__(self, daemon):
-        self.daemon, self.next, self.by_path = daemon, 0, {}
+        self.daemon, self.next, self.by_path, self.rest = daemon, 0, {}, []
 
     def read(self):
         query = {"summary": True, "limit": 1000000}
@@ -128,6 +128,8 @@ class Trail:
             self.next = max(self.next, int(record["index"]) + 1)
             if record["kind"] == "exchange":
                 self.by_path.setdefault(record["http"]["path"], []).append(record)
+            elif record["kind"] in ("undecoded", "gap"):
+                self.rest.append(record)
 
     def of(self, row, call):
         return [r for r in self.by_path.get(call["path"], [])
@@ -187,7 +189,9 @@ def judge(row, trail, calls):
             total += 1
             right += good == 1
             if good != 1:
-                examples.append("not right: %s: %s" % (call, found))
+                near = [r for r in trail.rest if r["flow"]["client"].endswith(":%d" % call["port"])]
+                examples.append("not right: %s: %s; all of that path: %s; not exchanges: %s" % (
+                    call, found, trail.by_path.get(call["path"]), near))
     return Cell(right, total, wrong, unresolved, gaps, examples)
 
 
@@ -303,7 +307,7 @@ class Matrix(unittest.TestCase):
         cls.lab = lab.Lab()
         cls.addClassCleanup(cls.lab.close)
         servers = Servers(cls.lab)
-        reference, _ = servers.asgi("reference", "uvloop")
+        reference, cls.reference_pid = servers.asgi("reference", "uvloop")
         cls.rows = list(server_rows(servers, cls.lab)) + list(client_rows(reference))
         only = os.environ.get("IT_ROWS")
         if only:
@@ -317,7 +321,9 @@ class Matrix(unittest.TestCase):
     @classmethod
     def daemon(cls, name):
         targets = ["--target", "cmdline~=/client_", "--target", "exe=curl"]
-        pids = sorted({row.pid for row in cls.rows if row.pid})
+        # The clients' server too: both ends of a connection on one host, and its library is known before
+        # the first client of all lives.
+        pids = sorted({row.pid for row in cls.rows if row.pid} | {cls.reference_pid})
         for pid in pids:
             targets += ["--target", "pid=%d" % pid]
         daemon = cls.lab.daemon(*targets, trail=cls.lab.path("trail-" + name))
@@ -345,6 +351,10 @@ class Matrix(unittest.TestCase):
                     run.end()
                 trail.wait(row, calls)
                 row.cells[rule] = judge(row, trail, calls)
+        if os.environ.get("IT_DUMP"):
+            with open(os.environ["IT_DUMP"] + "start", "w") as file:
+                file.writelines(json.dumps(record) + "\n" for record in daemon.records(summary=True))
+                file.write(json.dumps(daemon.status()) + "\n" + daemon.output())
         cls.close(daemon)
 
     @classmethod
@@ -376,7 +386,7 @@ class Matrix(unittest.TestCase):
         for row in rows:
             trail.wait(row, row.calls["midlife"])
             row.cells["midlife"] = judge(row, trail, row.calls["midlife"])
-        if os.environ.get("IT_DUMP"):
+        if os.environ.get("IT_DUMP"):   # for whoever looks for the cause
             with open(os.environ["IT_DUMP"] + name, "w") as file:
                 file.writelines(json.dumps(record) + "\n" for record in daemon.records())
         cls.close(daemon)
