@@ -10,6 +10,7 @@
  *   reset=1 (both: the client ends by RST in the middle of the answer)
  *   forks=N (each child does all connections)   workers=N (server: children accept)
  *   failing=1 (a write that must fail, at the end)   parts=N (client: N exchanges, each after a line)
+ *   early=1 (client: the socket of its first connection is there before it says that it is ready)
  *   gate=0 (start at once, end at once: no lines on stdin)
  * A connection: 16 bytes (request length, response length), the request, the response. */
 #define _GNU_SOURCE
@@ -197,11 +198,14 @@ static void serve(int listener, SSL_CTX *context) {
   }
 }
 
+static int early_socket = -1;
+
 static void connect_all(SSL_CTX *context) {
   for (uint64_t i = 0; i < number("conns", 1); i++) {
     socklen_t length;
     struct sockaddr_storage to = address(number("port", 0), &length);
-    int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = early_socket >= 0 ? early_socket : socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    early_socket = -1;
     if (fd < 0 || connect(fd, (void *)&to, length)) fail("connect");
     struct connection c;
     begin(&c, fd, context, 0);
@@ -232,6 +236,7 @@ int main(int argc, char **argv) {
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (listener < 0 || bind(listener, (void *)&at, length) || listen(listener, 256)) fail("listen");
   }
+  if (number("early", 0)) early_socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   printf("ready port=%u\n", server ? port_of(listener, 0) : 0);
   fflush(stdout);
   if (!early) gate();

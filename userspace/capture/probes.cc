@@ -206,15 +206,16 @@ void Probes::unwatch_port(uint16_t port) {
 }
 
 Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
-  abi::sock_owner owner{};
-  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.sock_owners), &fd, &owner) == 0) {
+  // The process goes on meanwhile: what a program wrote about its connect() is not overwritten.
+  const int map = bpf_map__fd(object_->maps.sock_owners);
+  abi::sock_owner owner{tgid, flags};
+  if (bpf_map_update_elem(map, &fd, &owner, BPF_NOEXIST) == 0) return {};
+  if (errno == EEXIST && bpf_map_lookup_elem(map, &fd, &owner) == 0) {
     if (owner.flags & IT_SOCK_WATCH) return {};   // seen from its beginning
-    flags |= owner.flags & IT_SOCK_ACTIVE;
+    owner = {tgid, flags | (owner.flags & IT_SOCK_ACTIVE)};
+    if (bpf_map_update_elem(map, &fd, &owner, BPF_EXIST) == 0) return {};
   }
-  owner = {tgid, flags};
-  if (bpf_map_update_elem(bpf_map__fd(object_->maps.sock_owners), &fd, &owner, BPF_ANY) != 0)
-    return Error{Code::kIo, "watch a socket of process " + std::to_string(tgid) + ": " + reason(errno)};
-  return {};
+  return Error{Code::kIo, "watch a socket of process " + std::to_string(tgid) + ": " + reason(errno)};
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {

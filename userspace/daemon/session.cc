@@ -95,6 +95,7 @@ void Session::direct() {
 
 void Session::feed(const StreamMessage& message) {
   const Direction direction = direction_of(message.side);
+  if (facts_.pre_attach) conversation_.begin_in_the_middle();
   if (message.kind == StreamMessage::Kind::kLoss) {
     connection_.missing(direction, message.offset, message.end[0], message.reason, message.time_ns);
     return;

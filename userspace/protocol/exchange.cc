@@ -43,7 +43,7 @@ AnswerTo Stitcher::answer_to(uint64_t time_ns) {
   // connection's record knows nothing (capture began between the two).
   if (open != nullptr && time_ns >= open->exchange.request_first_ns)
     return {AnswerTo::State::kKnown, open->exchange.method, open == &open_.back()};
-  if (open == nullptr && !side(Direction::kToServer).lost && !no_more_requests_)
+  if (open == nullptr && !side(Direction::kToServer).lost && !no_more_requests_ && !requests_unseen_)
     return {AnswerTo::State::kWait, {}, false};
   next_answer_alone_ = true;
   return {AnswerTo::State::kUnseen, {}, false};
@@ -80,7 +80,13 @@ void Stitcher::head(Direction direction, Head head, const Chunk& first) {
     begin_response(std::move(head), first);
 }
 
+void Stitcher::begin(bool alone) {
+  end_undecoded();
+  requests_unseen_ = alone;
+}
+
 void Stitcher::begin_request(Head head, const Chunk& first) {
+  requests_unseen_ = false;
   Open& open = begin_exchange(false);
   Exchange& exchange = open.exchange;
   exchange.has_request = true;

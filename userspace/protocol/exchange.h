@@ -67,6 +67,9 @@ class Stitcher : public MessageSink {
   void lost(Direction direction, const StreamGap* gap, std::string note) override;
   void undecoded(const Chunk& chunk) override;
 
+  // The first beginning of a connection that is older than the capture: what was undecoded so far is
+  // a part of its own. `alone`: it begins with the answer to a request that was not seen.
+  void begin(bool alone);
   // No request comes any more: answers that still wait for one are alone.
   void no_more_requests() { no_more_requests_ = true; }
   // The connection is over (or given up): what is open becomes an incomplete exchange.
@@ -126,6 +129,7 @@ class Stitcher : public MessageSink {
   uint32_t count_ = 0;
   bool no_more_requests_ = false;
   bool next_answer_alone_ = false;
+  bool requests_unseen_ = false;   // until the first one is
 };
 
 }  // namespace infertrail

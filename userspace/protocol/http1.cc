@@ -172,6 +172,25 @@ Looks looks_like_http1_answer(std::string_view first) {
   return kStart.substr(0, first.size()) == first ? Looks::kMaybe : Looks::kNo;
 }
 
+Looks begins_http1(std::string_view first) {
+  if (first.empty() || first.front() < 'A' || first.front() > 'Z') return Looks::kNo;
+  if (looks_like_http1(first) == Looks::kNo) return Looks::kNo;
+  const size_t end = first.find('\n');
+  if (end == std::string_view::npos) return Looks::kMaybe;
+  std::string_view line = first.substr(0, end);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0") ? Looks::kYes : Looks::kNo;
+}
+
+Looks begins_http1_answer(std::string_view first) {
+  static constexpr std::string_view kForm = "HTTP/1.D NDD ";   // RFC 9112 4; D any digit, N from 2
+  for (size_t i = 0; i < std::min(first.size(), kForm.size()); i++) {
+    const bool digit = first[i] >= (kForm[i] == 'N' ? '2' : '0') && first[i] <= '9';
+    if (kForm[i] == 'D' || kForm[i] == 'N' ? !digit : first[i] != kForm[i]) return Looks::kNo;
+  }
+  return first.size() < kForm.size() ? Looks::kMaybe : Looks::kYes;
+}
+
 std::unique_ptr<Parser> make_http1() {
   return std::make_unique<http1::Http1>();
 }

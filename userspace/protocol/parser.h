@@ -97,6 +97,10 @@ struct Protocol {
   const char* name;
   Looks (*looks_like)(std::string_view first);
   Looks (*looks_like_answer)(std::string_view first);
+  // Whether bytes at a turn of direction begin a message; stricter, for connections that are older
+  // than the capture. An interim answer is none: the request's body may go on behind it.
+  Looks (*begins_request)(std::string_view first);
+  Looks (*begins_answer)(std::string_view first);
   std::unique_ptr<Parser> (*make)();
 };
 
