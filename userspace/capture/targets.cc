@@ -145,7 +145,9 @@ void Targets::decide_strays() {
   for (uint32_t tgid : strays) {
     if (!strays_.contains(tgid)) continue;
     auto facts = read_process(tgid, proc_);
-    const std::string reason = facts.ok() ? why(facts.value(), true) : "";
+    std::string reason = facts.ok() ? why(facts.value(), true) : "";
+    auto parent = facts.ok() ? targets_.find(facts.value().ppid) : targets_.end();
+    if (reason.empty() && parent != targets_.end()) reason = parent->second.selector;
     if (!reason.empty())
       choose(facts.value(), reason);
     else
