@@ -87,7 +87,7 @@ void Intake::replay(const Replayer& into) {
   replay.control = replay.loss = into.control;
   replay.data = into.data;
   replay.ended = [&](StreamId stream) {
-    if (stream.tls && objects_.contains(stream.id)) end_object(stream.id, nullptr, monotonic_now_ns());
+    if (stream.tls) ended_before_.push_back(stream.id);
     if (auto flow = flows_.find(stream.id); !stream.tls && flow != flows_.end()) flow->second.reported_dark = true;
   };
   replay.loose = [&](uint64_t handle, std::string_view record) {
@@ -161,6 +161,8 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
     out.bytes.assign(reinterpret_cast<const char*>(reads.bytes), reads.length);
     send(std::move(out));
   }
+  for (uint64_t object : std::exchange(ended_before_, {}))
+    if (objects_.contains(object)) end_object(object, nullptr, monotonic_now_ns());
   const uint64_t now = unix_now_ns();
   for (auto& [cookie, flow] : flows_) {
     if (!flow.tls || flow.bound || flow.reported_dark || now - flow.opened_ns < kDarkAfterNs) continue;
