@@ -262,7 +262,7 @@ struct Shared {
   std::atomic<uint64_t> die_at;       // the record in whose handling it is killed; UINT64_MAX: none
   std::atomic<bool> die_late;         // when it was handled, and the ring does not know
   std::atomic<bool> ready;
-  std::atomic<uint64_t> evictions, replayed;
+  std::atomic<uint64_t> evictions, replayed, unkept;
 };
 
 class FakeDaemon {
@@ -294,6 +294,7 @@ class FakeDaemon {
         targets_, resolver_, workers_.size(),
         [this](size_t worker, std::vector<StreamMessage> batch) { workers_[worker]->push(std::move(batch)); }, nullptr, &carry_);
     shared_.replayed += carry_.found().streams;
+    shared_.unkept += carry_.found().unkept;
     intake_->replay({[this](std::string_view record) { control(record, true); }, [this](std::string_view record) { data(record); }});
   }
 
@@ -315,6 +316,7 @@ class FakeDaemon {
     workers_.clear();
     EXPECT_TRUE(trail_->close().ok());
     shared_.evictions += carry_.counts().evictions;
+    shared_.unkept += carry_.counts().unkept;
     EXPECT_EQ(0u, carry_.counts().streams) << "everything is durable: nothing is left";
     EXPECT_EQ(0u, carry_.counts().live);
   }
@@ -453,13 +455,19 @@ class CarryReplay : public testing::Test {
     }
   }
 
+  // Other scripts and other kills: IT_SEED=100.
+  static uint32_t first_seed() {
+    const char* asked = std::getenv("IT_SEED");
+    return asked ? static_cast<uint32_t>(std::strtoul(asked, nullptr, 10)) : 1;
+  }
+
   char folder_[32] = "/dev/shm/infertrail-XXXXXX";
 };
 
 TEST_F(CarryReplay, TheTrailIsTheSameAsWithoutAnyKill) {
   int kills = 0;
   uint64_t compared = 0, replayed = 0;
-  for (uint32_t seed = 1; seed <= 6; seed++) {
+  for (uint32_t seed = first_seed(); seed < first_seed() + 6; seed++) {
     const Script script(seed);
     const std::string calm = folder_ + ("/calm" + std::to_string(seed)), killed = folder_ + ("/killed" + std::to_string(seed));
     auto* shared = share<Shared>(sizeof(Shared));
@@ -487,6 +495,46 @@ TEST_F(CarryReplay, TheTrailIsTheSameAsWithoutAnyKill) {
   EXPECT_GT(kills, 20);
   EXPECT_GT(replayed, 50u);
   std::printf("%d kills, %lu streams taken up, %lu exchanges compared\n", kills, replayed, compared);
+}
+
+// Too little memory for what is open: what had to go is named, with the reason, and nothing else suffers.
+TEST_F(CarryReplay, WhatDidNotFitIsNamedAfterAKill) {
+  int kills = 0;
+  uint64_t named = 0;
+  for (uint32_t seed = first_seed(); seed < first_seed() + 4; seed++) {
+    const Script script(seed);
+    const std::string calm = folder_ + ("/calm" + std::to_string(seed)), killed = folder_ + ("/killed" + std::to_string(seed));
+    auto* shared = share<Shared>(sizeof(Shared));
+    constexpr size_t kLittle = carry::kHeaderBytes + 8 * (64u << 10);
+    ASSERT_EQ(0, run(script, calm, kLittle, nullptr, shared));
+    std::memset(static_cast<void*>(shared), 0, sizeof(Shared));
+    std::mt19937 chance(seed);
+    const int times = run(script, killed, kLittle, &chance, shared);
+    ASSERT_GE(times, 0);
+    kills += times;
+    EXPECT_EQ(0u, shared->unkept);
+    const auto expected = exchanges(calm), found = exchanges(killed);
+    std::set<std::pair<bool, uint64_t>> incomplete;
+    for (auto& [key, records] : found)
+      for (const std::string& record : records)
+        if (record.find("reason: \"daemon_down\"") != std::string::npos)
+          incomplete.insert({std::get<0>(key), std::get<1>(key)});
+    for (auto& [key, records] : found) {
+      if (incomplete.contains({std::get<0>(key), std::get<1>(key)})) continue;
+      ASSERT_EQ(1u, records.size()) << "doubled: " << records[0].substr(0, 2000);
+    }
+    named += incomplete.size();
+    for (auto& [key, records] : expected) {
+      if (incomplete.contains({std::get<0>(key), std::get<1>(key)})) continue;
+      auto at = found.find(key);
+      ASSERT_NE(found.end(), at) << "missing without a word: " << std::get<2>(key) << records[0].substr(0, 2000);
+      ASSERT_EQ(records[0], at->second[0]) << "seed " << seed;
+    }
+    munmap(shared, sizeof(Shared));
+  }
+  EXPECT_GT(kills, 10);
+  EXPECT_GT(named, 0u);
+  std::printf("%d kills, %lu streams say daemon_down\n", kills, named);
 }
 
 }  // namespace
