@@ -179,7 +179,7 @@ void Carry::drop_unused(StreamId id) {
   if (!enabled()) return;
   std::lock_guard lock(mutex_);
   const Stream* stream = find(key_of(id));
-  if (stream && stream->data_bytes == 0 && stream->tickets.empty()) finish(key_of(id));
+  if (stream && stream->data_bytes == 0 && stream->links == 0 && stream->tickets.empty()) finish(key_of(id));
 }
 
 // --- progress ----------------------------------------------------------------------------------

@@ -300,9 +300,10 @@ void Intake::adopt_orphans(const abi::flow_open_event& event) {
 
 void Intake::on_flow_close(const abi::flow_close_event& event) {
   refused_.erase({false, event.cookie});
-  early_owners_.erase(event.cookie);
+  const bool never_opened = early_owners_.erase(event.cookie) > 0;
   auto at = flows_.find(event.cookie);
-  if (at == flows_.end()) return carry_.drop_unused({event.cookie, false});
+  if (never_opened && at == flows_.end()) carry_.drop_unused({event.cookie, false});
+  if (at == flows_.end()) return;
   if (!at->second.tls) {
     StreamMessage out = message(StreamMessage::Kind::kClose, {event.cookie, false}, event.header.time_ns);
     out.end[IT_IN] = event.end[IT_IN];
