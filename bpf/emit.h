@@ -8,8 +8,8 @@
 #define at_most(n, max) asm volatile("if %0 <= %1 goto +1\n %0 = %1" : "+r"(n) : "i"(max))
 
 /* Programs do nothing unless their generation acts (event.h): not before the daemon has attached all
- * it wants, and not beside a newer daemon's. The end of a call is the exception (tls.bpf.c): whoever
- * sees it first takes it. */
+ * it wants, and not beside a newer daemon's. The end of a call and of a process are the exceptions:
+ * whoever sees it first takes it out of its map, and nobody after it finds it there. */
 static __always_inline int armed(void) {
   return shared.acting[0] == generation || shared.acting[1] == generation;
 }

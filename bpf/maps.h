@@ -53,6 +53,21 @@ struct {
   __type(value, struct loss_counter);
 } losses_told __weak SEC(".maps");
 
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct library_key);
+  __type(value, struct library_note);
+} library_notes __weak SEC(".maps");
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct selector_key);
+  __type(value, u8);
+} selector_notes __weak SEC(".maps");
+
 /* Memory of the daemon that survives it (exchanges under way); sized by ProbeOptions. Programs do not
  * use it. */
 struct {

@@ -107,7 +107,7 @@ int process_fork(struct bpf_raw_tracepoint_args *ctx) {
 SEC("raw_tp/sched_process_exit")
 int process_exit(struct bpf_raw_tracepoint_args *ctx) {
   hold_cpu();
-  if (armed()) ended(ctx);
+  ended(ctx);
   release_cpu();
   return 0;
 }

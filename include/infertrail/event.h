@@ -270,6 +270,18 @@ struct target_note {
   u8 args[IT_ARGS_MAX];           /* NUL-separated */
 };
 
+/* A file whose functions are probed, and a selector that was added at run time: for the next daemon. */
+struct library_key {
+  u64 device;
+  u64 inode;
+};
+struct library_note {
+  u8 path[IT_NAME_MAX];
+};
+struct selector_key {
+  u8 text[IT_SELECTOR_MAX];
+};
+
 struct target_value {
   u32 state;
   u32 reserved;

@@ -23,9 +23,11 @@ namespace {
 
 using namespace std::chrono_literals;
 
+const bool in_guest = std::getenv("VM") != nullptr;   // without KVM everything takes 10 to 30 times as long
+
 int kills() {
   const char* text = std::getenv("IT_RESTARTS");
-  return text ? std::atoi(text) : 12;
+  return text ? std::atoi(text) : in_guest ? 4 : 12;
 }
 
 // Exchanges on one connection, one after the other, until it is told to stop.
@@ -126,8 +128,9 @@ std::string only_folder(const std::string& pins) {
 
 TEST_F(RestartTest, Trap23_KillNineAtAnyTimeLosesNoByte) {
   std::mt19937 chance(23);
-  Traffic plain({}, {"request=3000", "response=5000", "random=3000"}, 3000);
-  Traffic tls({"tls=1"}, {"tls=1", "request=3000", "response=5000", "random=3000"}, 3000);
+  const int exchanges = in_guest ? 300 : 3000;
+  Traffic plain({}, {"request=3000", "response=5000", "random=3000"}, exchanges);
+  Traffic tls({"tls=1"}, {"tls=1", "request=3000", "response=5000", "random=3000"}, exchanges);
   Program many({"role=server", "tls=1", "conns=100000"});
   std::vector<std::string> selectors = {plain.selector(), tls.selector(), "pid=" + std::to_string(many.pid())};
   Restarted daemon;
@@ -150,6 +153,11 @@ TEST_F(RestartTest, Trap23_KillNineAtAnyTimeLosesNoByte) {
     std::this_thread::sleep_for(std::chrono::milliseconds(chance() % 400));
     daemon.kill();
     std::this_thread::sleep_for(std::chrono::milliseconds(chance() % 300));
+    if (i % 2 == 1) {   // this one does not get far: anywhere between its first step and its loop
+      daemon.begin(selectors);
+      std::this_thread::sleep_for(std::chrono::milliseconds(chance() % (in_guest ? 5000 : 500)));
+      daemon.kill();
+    }
     daemon.start(selectors);
     EXPECT_THAT(daemon.said("adopted"), testing::HasSubstr("adopted 1 killed"));
     found += daemon.said("adopted").find("records=0") == std::string::npos;
@@ -168,12 +176,13 @@ TEST_F(RestartTest, Trap23_KillNineAtAnyTimeLosesNoByte) {
 
 // As the trap was measured: one thread's calls, counted by their bytes.
 TEST_F(RestartTest, Trap53_FourHandOversAndFiveKillsInTwoHundredThousandCalls) {
-  Traffic tls({"tls=1", "read_size=100"}, {"tls=1", "request=10000", "response=100", "write_size=100"}, 2000);
+  const int parts = in_guest ? 100 : 2000;   // of 100 calls
+  Traffic tls({"tls=1", "read_size=100"}, {"tls=1", "request=10000", "response=100", "write_size=100"}, parts);
   Restarted daemon;
   daemon.start({tls.selector()});
   tls.start();
   for (int i = 0; i < 9; i++) {
-    const uint64_t until = tls.done() + 150;
+    const uint64_t until = tls.done() + static_cast<uint64_t>(parts) / 15;
     for (int tries = 0; tries < 1000 && tls.done() < until; tries++) std::this_thread::sleep_for(5ms);
     i % 2 == 1 ? daemon.hand_over() : daemon.kill();
     daemon.start({tls.selector()});
@@ -182,7 +191,7 @@ TEST_F(RestartTest, Trap53_FourHandOversAndFiveKillsInTwoHundredThousandCalls) {
   }
   const auto& told = tls.told();
   ASSERT_EQ(1u, told.size());
-  EXPECT_GE(told[0].calls, 200000u);
+  EXPECT_GE(told[0].calls, static_cast<uint64_t>(parts) * 100);
   EXPECT_EQ("", daemon.wait(told, true));
   EXPECT_EQ(0u, daemon.captured().lost);
   daemon.stop();

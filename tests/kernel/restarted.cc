@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,6 +79,8 @@ void say_what_was_found(const Probes& probes) {
 
 int restarted_daemon(const std::vector<std::string>& arguments) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  spdlog::set_default_logger(spdlog::stderr_color_mt("restarted"));   // stdout is a pipe that is closed
+  spdlog::set_level(spdlog::level::warn);
   for (int signal : {SIGTERM, SIGINT}) ::signal(signal, [](int number) { asked = number; });
   Fd journal(::open(arguments[1].c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   ProbeOptions options;
@@ -132,7 +136,7 @@ Restarted::~Restarted() {
   rmdir(folder_.c_str());
 }
 
-void Restarted::start(const std::vector<std::string>& selectors) {
+void Restarted::begin(const std::vector<std::string>& selectors) {
   journals_.push_back(folder_ + "/" + std::to_string(journals_.size()));
   std::string self = own_folder() + "/kernel_tests";
   std::vector<std::string> words = {self, kRestartedArgument, pins_, journals_.back()};
@@ -149,8 +153,13 @@ void Restarted::start(const std::vector<std::string>& selectors) {
     _exit(127);
   }
   close(from[1]);
+  output_ = from[0];
+}
+
+void Restarted::start(const std::vector<std::string>& selectors) {
+  begin(selectors);
   said_.clear();
-  Owned<FILE, fclose> lines(fdopen(from[0], "r"));
+  Owned<FILE, fclose> lines(fdopen(std::exchange(output_, -1), "r"));
   char line[512];
   bool ready = false;
   while (!ready && fgets(line, sizeof(line), lines.get())) {
@@ -169,9 +178,15 @@ std::string Restarted::said(const std::string& word) const {
 }
 
 void Restarted::end(int signal) {
-  ::kill(pid_, signal);
-  waitpid(pid_, nullptr, 0);
+  int status = 0;
+  if (waitpid(pid_, &status, WNOHANG) == pid_) {
+    ADD_FAILURE() << "the daemon part ended by itself: " << status;
+  } else {
+    ::kill(pid_, signal);
+    waitpid(pid_, &status, 0);
+  }
   pid_ = -1;
+  if (output_ >= 0) close(std::exchange(output_, -1));
 }
 
 Captured Restarted::captured() const {
@@ -236,6 +251,9 @@ std::string Restarted::wait(const std::vector<Told>& told, bool tls) const {
     std::string problems;
     for (const Told& each : told)
       if (std::string wrong = now.wrong(each, tls); !wrong.empty()) problems += wrong + "\n";
+    int status = 0;
+    if (pid_ > 0 && waitpid(pid_, &status, WNOHANG) == pid_)
+      return problems + "the daemon part ended by itself: " + std::to_string(status) + "\n";
     if (problems.empty() || std::chrono::steady_clock::now() > end) return problems;
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }

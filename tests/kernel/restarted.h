@@ -35,6 +35,7 @@ class Restarted {
   Restarted();
   ~Restarted();   // kills, and removes the pins
   void start(const std::vector<std::string>& selectors);   // until it is ready
+  void begin(const std::vector<std::string>& selectors);   // and does not wait
   void kill() { end(9); }
   void hand_over() { end(15); }
   void stop() { end(2); }
@@ -52,6 +53,7 @@ class Restarted {
   std::vector<std::string> journals_;
   std::map<std::string, std::string> said_;
   pid_t pid_ = -1;
+  int output_ = -1;
 };
 
 }  // namespace infertrail::testing_kernel

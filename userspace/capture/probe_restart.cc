@@ -158,6 +158,7 @@ void Probes::read_adoption() {
   if (adoption_.adopted) {
     adoption_.handed_over = shared->ending == IT_END_HANDED_OVER;
     adoption_.pid = shared->pid;
+    acted_before_ = shared->acting[0];
     adoption_.alive_ns = shared->alive_ns;
     if (auto backlog = ring_backlog(data_fd()); backlog.ok()) adoption_.data = backlog.value();
     if (auto backlog = ring_backlog(control_fd()); backlog.ok()) adoption_.control = backlog.value();
@@ -171,9 +172,7 @@ void Probes::read_adoption() {
 }
 
 void Probes::inherit_missed() {
-  const auto older = pins_->older();
-  if (older.empty()) return;
-  const uint64_t all = misses_of(pins_->links(older.back()));
+  const uint64_t all = misses_of(pins_->links(acted_before_));
   const uint64_t told = state()->missed_told;
   inherited_missed_ = all > told ? all - told : 0;
   state()->missed_told = 0;
@@ -197,14 +196,16 @@ void Probes::arm() {
     calls_then_ = calls_in(bpf_map__fd(object_->maps.calls), bpf_map__value_size(object_->maps.calls));
     armed_at_ = std::chrono::steady_clock::now();
     inherit_missed();
-    auto older = pins_->older();
-    if (!older.empty()) older.pop_back();   // retire() takes the newest
-    for (uint32_t each : older)
-      if (auto status = pins_->drop_generation(each); !status.ok())
-        spdlog::warn("generation={} state=left error=\"{}\"", each, status.error().message);
+    for (uint32_t each : pins_->older())   // of starts that were killed; retire() takes the other
+      if (each != acted_before_) drop_generation(each);
   }
   if (!pins_) return;
   for (const std::string& folder : pins_->strangers()) abandon(folder);
+}
+
+void Probes::drop_generation(uint32_t generation) {
+  if (auto status = pins_->drop_generation(generation); !status.ok())
+    spdlog::warn("generation={} state=left error=\"{}\"", generation, status.error().message);
 }
 
 void Probes::abandon(const std::string& folder) {
@@ -241,9 +242,7 @@ void Probes::retire() {
     });
     if (!calls_then_.empty()) return;
   }
-  for (uint32_t each : older)
-    if (auto status = pins_->drop_generation(each); !status.ok())
-      spdlog::warn("generation={} state=left error=\"{}\"", each, status.error().message);
+  for (uint32_t each : older) drop_generation(each);
 }
 
 void Probes::leave() {
@@ -298,6 +297,53 @@ std::vector<RememberedTarget> Probes::remembered() const {
       each.facts.args.emplace_back(args + at, strnlen(args + at, length - at));
     out.push_back(std::move(each));
   }
+  return out;
+}
+
+void Probes::remember_library(uint64_t device, uint64_t inode, const std::string& path) {
+  if (!pins_) return;
+  const abi::library_key key{device, inode};
+  abi::library_note note{};
+  put(note.path, path);
+  if (bpf_map_update_elem(bpf_map__fd(object_->maps.library_notes), &key, &note, BPF_ANY) != 0)
+    spdlog::warn("library={} state=\"not remembered for a restart\" error=\"{}\"", path, std::strerror(errno));
+}
+
+void Probes::forget_library(uint64_t device, uint64_t inode) {
+  const abi::library_key key{device, inode};
+  bpf_map_delete_elem(bpf_map__fd(object_->maps.library_notes), &key);
+}
+
+std::vector<RememberedLibrary> Probes::remembered_libraries() const {
+  std::vector<RememberedLibrary> out;
+  const int map = bpf_map__fd(object_->maps.library_notes);
+  for (const abi::library_key& key : keys_of<abi::library_key>(map)) {
+    abi::library_note note{};
+    if (bpf_map_lookup_elem(map, &key, &note) == 0) out.push_back({key.device, key.inode, text_of(note.path)});
+  }
+  return out;
+}
+
+void Probes::remember_selector(const std::string& text) {
+  if (!pins_) return;
+  abi::selector_key key{};
+  put(key.text, text);
+  const uint8_t one = 1;
+  if (text.size() >= sizeof(key.text) ||
+      bpf_map_update_elem(bpf_map__fd(object_->maps.selector_notes), &key, &one, BPF_ANY) != 0)
+    spdlog::warn("selector=\"{}\" state=\"not remembered for a restart\"", text);
+}
+
+void Probes::forget_selector(const std::string& text) {
+  abi::selector_key key{};
+  put(key.text, text);
+  bpf_map_delete_elem(bpf_map__fd(object_->maps.selector_notes), &key);
+}
+
+std::vector<std::string> Probes::remembered_selectors() const {
+  std::vector<std::string> out;
+  for (const abi::selector_key& key : keys_of<abi::selector_key>(bpf_map__fd(object_->maps.selector_notes)))
+    out.push_back(text_of(key.text));
   return out;
 }
 

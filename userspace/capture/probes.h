@@ -66,6 +66,11 @@ struct RememberedTarget {
   std::string selector;
 };
 
+struct RememberedLibrary {
+  uint64_t device = 0, inode = 0;
+  std::string path;   // as the mount namespace of its first user names it
+};
+
 // What this kernel could and could not give; shown by `doctor`.
 struct ProbeFeature {
   std::string name;
@@ -110,6 +115,13 @@ class Probes {
   // For the next daemon, until deselect(): why and who.
   void remember(const ProcessFacts& facts, const std::string& selector);
   std::vector<RememberedTarget> remembered() const;
+  // The same for files that are probed, also while no target uses them, and for selectors.
+  void remember_library(uint64_t device, uint64_t inode, const std::string& path);
+  void forget_library(uint64_t device, uint64_t inode);
+  std::vector<RememberedLibrary> remembered_libraries() const;
+  void remember_selector(const std::string& text);
+  void forget_selector(const std::string& text);
+  std::vector<std::string> remembered_selectors() const;
 
   Status watch_port(uint16_t port);
   void unwatch_port(uint16_t port);
@@ -153,6 +165,7 @@ class Probes {
   abi::shared* state() const;
   void read_adoption();
   void inherit_missed();
+  void drop_generation(uint32_t generation);
   void abandon(const std::string& folder);
   Status attach(const ProbeOptions& options);
   Status optional(const char* name, void* program, const std::string& without, bool needed = true);
@@ -165,6 +178,7 @@ class Probes {
   Adoption adoption_;
   std::vector<Abandoned> abandoned_;
   uint64_t inherited_missed_ = 0;
+  uint32_t acted_before_ = 0;   // the generation that acted when we came
   // Of arm(): calls that were entered under older programs, as they were; and since when.
   std::vector<std::string> calls_then_;
   std::chrono::steady_clock::time_point armed_at_;

@@ -81,6 +81,37 @@ void Targets::adopt() {
     targets_[tgid] = std::move(info);
     if (lives) scan_libraries(tgid);
   }
+  for (const RememberedLibrary& each : probes_.remembered_libraries())
+    if (!libraries_.contains({each.device, each.inode})) adopt_library(each);
+}
+
+// Nobody uses it now; whoever comes next, for a short time, finds its probes. Only what this mount
+// namespace can name: a container's file without a process has no path of ours.
+void Targets::adopt_library(const RememberedLibrary& each) {
+  struct stat file {};
+  const auto same = [&] { return file.st_dev == each.device && file.st_ino == each.inode; };
+  Fd fd;   // looked at before it is opened: another file may have the path now, and not be a regular one
+  if (stat(each.path.c_str(), &file) == 0 && same()) fd = Fd(open(each.path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid() || fstat(fd.get(), &file) != 0 || !same()) {
+    probes_.forget_library(each.device, each.inode);
+    return;
+  }
+  Library& library = libraries_[{each.device, each.inode}];
+  library.path = each.path;
+  library.unused_since = steady_seconds();
+  attach_to(&library, "/proc/self/fd/" + std::to_string(fd.get()), fd.get(), {each.device, each.inode});
+}
+
+void Targets::attach_to(Library* library, const std::string& path, int fd, const InodeKey& key) {
+  auto probes = probes_.attach_library(path, fd);
+  if (probes.ok()) {
+    spdlog::info("library={} probes={}", library->path, probes.value().count());
+    library->probes = std::move(probes.value());
+    probes_.remember_library(key.first, key.second, library->path);
+  } else if (probes.error().code != Code::kNotFound && probes.error().code != Code::kInvalid) {
+    spdlog::warn("library={} error=\"{}\"", library->path, probes.error().message);
+    library->problem = probes.error().message;
+  }
 }
 
 void Targets::restored() {
@@ -114,7 +145,9 @@ void Targets::decide_strays() {
   for (uint32_t tgid : strays) {
     if (!strays_.contains(tgid)) continue;
     auto facts = read_process(tgid, proc_);
-    const std::string reason = facts.ok() ? why(facts.value(), true) : "";
+    std::string reason = facts.ok() ? why(facts.value(), true) : "";
+    auto parent = facts.ok() ? targets_.find(facts.value().ppid) : targets_.end();
+    if (reason.empty() && parent != targets_.end()) reason = parent->second.selector;
     if (!reason.empty())
       choose(facts.value(), reason);
     else
@@ -123,7 +156,7 @@ void Targets::decide_strays() {
   strays_ = std::move(strays);
 }
 
-Status Targets::add(const std::string& text) {
+Status Targets::add(const std::string& text, bool remembered) {
   TRY(Selector selector, Selector::parse(text));
   std::lock_guard lock(mutex_);
   for (const Selector& existing : selectors_)
@@ -132,6 +165,7 @@ Status Targets::add(const std::string& text) {
     return Error{Code::kNotFound, "selector \"" + text + "\": no such process"};
   if (selector.port() != 0) TRY_STATUS(probes_.watch_port(selector.port()));
   selectors_.push_back(std::move(selector));
+  if (remembered) probes_.remember_selector(text);
   update_take_new();   // before the sweep: a process that starts in between is held, not missed
   sweep_processes(true);
   return {};
@@ -145,6 +179,7 @@ Status Targets::remove(const std::string& text) {
     return Error{Code::kNotFound, "no such selector \"" + text + "\"; see `infertrail target list`"};
   if (at->port() != 0) probes_.unwatch_port(at->port());
   selectors_.erase(at);
+  probes_.forget_selector(text);
   update_take_new();
   std::vector<uint32_t> gone;
   for (auto& [tgid, info] : targets_)
@@ -237,7 +272,9 @@ void Targets::release_libraries() {
   const uint64_t now = steady_seconds();
   std::erase_if(libraries_, [&](const auto& each) {
     const Library& library = each.second;
-    return library.users.empty() && now - library.unused_since > kLingerSeconds;
+    if (!library.users.empty() || now - library.unused_since <= kLingerSeconds) return false;
+    probes_.forget_library(each.first.first, each.first.second);
+    return true;
   });
 }
 
@@ -340,14 +377,7 @@ void Targets::use_mapping(uint32_t tgid, const Mapping& mapping) {
   at->second.unused_since = 0;
   if (!fresh) return;
   at->second.path = mapping.path;
-  auto probes = probes_.attach_library(path, fd.get());
-  if (probes.ok()) {
-    spdlog::info("library={} probes={} first_user={}", mapping.path, probes.value().count(), tgid);
-    at->second.probes = std::move(probes.value());
-  } else if (probes.error().code != Code::kNotFound && probes.error().code != Code::kInvalid) {
-    spdlog::warn("library={} error=\"{}\"", mapping.path, probes.error().message);
-    at->second.problem = probes.error().message;
-  }
+  attach_to(&at->second, path, fd.get(), at->first);
 }
 
 // Sockets that a process had before it became a target: listeners, so that what they accept is

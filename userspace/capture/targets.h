@@ -42,7 +42,8 @@ class Targets : public TargetEvents {
   void adopt();
   void restored();
 
-  Status add(const std::string& selector);
+  // `remembered`: it holds after a restart, too, without being in the configuration.
+  Status add(const std::string& selector, bool remembered = true);
   Status remove(const std::string& selector);
   std::vector<std::string> selectors() const;
   std::vector<TargetInfo> list() const;
@@ -78,8 +79,10 @@ class Targets : public TargetEvents {
   void choose(const ProcessFacts& facts, const std::string& selector);
   void drop(uint32_t tgid);
   bool wanted(const TargetInfo& info) const;
+  void adopt_library(const RememberedLibrary& library);
   void decide_strays();
   void scan_libraries(uint32_t tgid);
+  void attach_to(Library* library, const std::string& path, int fd, const InodeKey& key);
   void use_mapping(uint32_t tgid, const Mapping& mapping);
   void watch_existing_sockets(uint32_t tgid);
   void sweep_processes(bool with_ports);

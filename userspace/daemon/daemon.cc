@@ -147,6 +147,7 @@ void Daemon::note_start() {
   for (const ProbeFeature& feature : probes_->features())
     facts["probe " + feature.name] = feature.ok ? feature.detail : "missing: " + feature.detail;
   for (const std::string& selector : config_.targets()) facts["target " + selector] = "selected";
+  for (const std::string& selector : probes_->remembered_selectors()) facts["target " + selector] = "selected at run time";
   const Adoption& before = probes_->adoption();
   facts["adopted"] = before.adopted ? "yes" : "no";
   if (carry_->found().adopted) facts["streams_taken_up"] = std::to_string(carry_->found().streams);
@@ -177,8 +178,13 @@ Status Daemon::start_capture() {
     probes_->arm();   // the targets are attached one by one from here on; nothing was selected before
     capture_ = std::thread([this] { capture_loop(); });
   }
-  for (const std::string& selector : config_.targets()) TRY_STATUS(targets_->add(selector));
+  for (const std::string& selector : config_.targets()) TRY_STATUS(targets_->add(selector, false));
   if (adopted) {
+    for (const std::string& selector : probes_->remembered_selectors())
+      if (auto status = targets_->add(selector); !status.ok()) {
+        spdlog::warn("selector=\"{}\" state=dropped error=\"{}\"", selector, status.error().message);
+        probes_->forget_selector(selector);
+      }
     targets_->restored();
     probes_->arm();
     replayed_ = true;

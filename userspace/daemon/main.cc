@@ -51,6 +51,8 @@ int main(int argc, char** argv) {
   if (options.value().detach) return detach(options.value().config.capture().pin_dir());
   set_up_log(options.value().config.log_level());
 
+  if (auto status = mount_for_pins(options.value().config.capture().pin_dir()); !status.ok())
+    spdlog::warn("mounts=missing error=\"{}\"", status.error().message);
   if (auto status = mount_missing(); !status.ok()) spdlog::warn("mounts=missing error=\"{}\"", status.error().message);
 
   // Before any thread is made: all of them inherit the mask, the signals come by descriptor.

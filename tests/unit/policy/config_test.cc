@@ -113,6 +113,15 @@ TEST(CheckConfig, EveryRangeHasItsMessage) {
             "trail: \"x\" is not an absolute path");
   EXPECT_EQ(error_after([](Config* c) { c->set_socket("/" + std::string(120, 's')); }),
             "socket: the path is longer than 107 bytes");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_pin_dir("pins"); }),
+            "capture.pin_dir: \"pins\" is not an absolute path");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_pin_dir("/sys/fs/bpf/x/"); }),
+            "capture.pin_dir: ends with '/'");
+  EXPECT_EQ(error_after([](Config* c) {
+              c->mutable_capture()->set_pin_dir("");
+              c->mutable_capture()->set_keep_on_stop(true);
+            }),
+            "capture.keep_on_stop: needs capture.pin_dir");
 }
 
 }  // namespace
