@@ -179,7 +179,7 @@ void Carry::drop_unused(StreamId id) {
   if (!enabled()) return;
   std::lock_guard lock(mutex_);
   const Stream* stream = find(key_of(id));
-  if (stream && stream->data_bytes == 0 && stream->tickets.empty()) finish(key_of(id));
+  if (stream && stream->data_bytes == 0 && stream->links == 0 && stream->tickets.empty()) finish(key_of(id));
 }
 
 // --- progress ----------------------------------------------------------------------------------
@@ -203,11 +203,21 @@ void Carry::durable(StreamId id, uint64_t ticket) {
   stream->tickets[ticket - stream->first_ticket].done = true;
   std::optional<Resume> resume;
   while (!stream->tickets.empty() && stream->tickets.front().done) {
-    if (stream->tickets.front().resume) resume = std::move(stream->tickets.front().resume);
+    stream->finished++;
+    if (stream->tickets.front().resume) {
+      resume = std::move(stream->tickets.front().resume);
+      stream->finished = 0;
+    }
     stream->tickets.pop_front();
     stream->first_ticket++;
   }
-  if (resume) advance(*stream, *resume);
+  if (resume) stream->progress.done = 0;
+  const bool more = stream->finished > stream->progress.done;   // less: it takes up what another one did
+  stream->progress.done = std::max(stream->progress.done, stream->finished);
+  if (resume)
+    advance(*stream, *resume);
+  else if (more)
+    write_progress(*stream);
   finish_when_over(key_of(id));
 }
 

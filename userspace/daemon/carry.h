@@ -138,6 +138,7 @@ class Carry : private carry::CarryOwner {
     std::set<uint64_t> loose;           // handles of those it owns
     std::deque<Ticket> tickets;
     uint64_t first_ticket = 1;
+    uint32_t finished = 0;              // exchanges from progress.from on that this process knows as durable
     bool closed = false;
     uint32_t links = 0;                 // objects that need it
     std::optional<Key> flow;            // that it needs

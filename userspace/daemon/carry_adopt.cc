@@ -165,9 +165,10 @@ void Carry::replay(const CarryReplay& into) {
   std::sort(items.begin(), items.end(), [](auto& a, auto& b) { return a.sequence < b.sequence; });
   for (const Item& item : items) {
     if (item.anchor) {
-      if (item.progress.protocol[0] != '\0')
-        into.resume(item.stream, {{item.progress.from[0], item.progress.from[1]}, item.progress.count,
-                                  item.progress.role, item.progress.protocol});
+      const Progress& progress = item.progress;
+      if (progress.protocol[0] != '\0' || progress.done > 0)
+        into.resume(item.stream, {{progress.from[0], progress.from[1]}, progress.count, progress.done, progress.role,
+                                  progress.protocol});
       for (uint8_t side : {IT_IN, IT_OUT})
         if (const uint64_t* range = item.progress.evicted[side]; range[0] < range[1])
           into.evicted(item.stream, side, range[0], range[1]);

@@ -74,13 +74,14 @@ struct Progress {
   uint64_t from[2] = {0, 0};          // as Resume
   uint64_t evicted[2][2] = {};        // by side: [from, to), empty when equal
   uint32_t count = 0;
+  uint32_t done = 0;                  // exchanges from there on that are durable, in the order of ending
   uint8_t role = 0;
-  uint8_t reserved[3] = {};
-  char protocol[16] = "";             // "" while nothing is durable
+  uint8_t reserved[7] = {};
+  char protocol[16] = "";             // "" while there is no such place
   uint32_t crc = 0;                   // of everything above
   uint32_t reserved2 = 0;
 };
-static_assert(sizeof(Progress) == 88);
+static_assert(sizeof(Progress) == 96);
 
 struct Anchor {
   Progress slots[2];

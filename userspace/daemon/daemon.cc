@@ -73,6 +73,7 @@ Status Daemon::open_capture() {
   probe_options.data_ring_bytes = capture.data_ring_bytes();
   probe_options.control_ring_bytes = capture.control_ring_bytes();
   probe_options.pin_root = capture.pin_dir();
+  probe_options.carry_bytes = capture.carry_bytes() / sizeof(uint64_t) * sizeof(uint64_t);
   TRY(probes_, Probes::open(probe_options));
   targets_ = std::make_unique<Targets>(*probes_);
   TRY(auto written, open_carry());

@@ -91,7 +91,7 @@ void Intake::replay(const Replayer& into) {
   replay.control = replay.loss = into.control;
   replay.data = into.data;
   replay.ended = [&](StreamId stream) {
-    if (stream.tls && objects_.contains(stream.id)) end_object(stream.id, nullptr, monotonic_now_ns());
+    if (stream.tls) ended_before_.push_back(stream.id);
     if (auto flow = flows_.find(stream.id); !stream.tls && flow != flows_.end()) flow->second.reported_dark = true;
   };
   replay.loose = [&](uint64_t handle, std::string_view record) {
@@ -165,6 +165,8 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
     out.bytes.assign(reinterpret_cast<const char*>(reads.bytes), reads.length);
     send(std::move(out));
   }
+  for (uint64_t object : std::exchange(ended_before_, {}))
+    if (objects_.contains(object)) end_object(object, nullptr, monotonic_now_ns());
   const uint64_t now = unix_now_ns();
   for (auto& [cookie, flow] : flows_) {
     if (!flow.tls || flow.bound || flow.reported_dark || now - flow.opened_ns < kDarkAfterNs) continue;
@@ -302,9 +304,10 @@ void Intake::adopt_orphans(const abi::flow_open_event& event) {
 
 void Intake::on_flow_close(const abi::flow_close_event& event) {
   refused_.erase({false, event.cookie});
-  early_owners_.erase(event.cookie);
+  const bool never_opened = early_owners_.erase(event.cookie) > 0;
   auto at = flows_.find(event.cookie);
-  if (at == flows_.end()) return carry_.drop_unused({event.cookie, false});
+  if (never_opened && at == flows_.end()) carry_.drop_unused({event.cookie, false});
+  if (at == flows_.end()) return;
   if (!at->second.tls) {
     StreamMessage out = message(StreamMessage::Kind::kClose, {event.cookie, false}, event.header.time_ns);
     out.end[IT_IN] = event.end[IT_IN];

@@ -116,6 +116,7 @@ class Intake : public CaptureHandler {
   uint64_t replayed_handle_ = 0;                             // of the record that is replayed
   std::map<std::pair<bool, uint64_t>, Identity> identities_;  // of the streams that are replayed
   std::deque<std::pair<uint32_t, uint64_t>> held_exits_;     // tgid and handle, in order
+  std::vector<uint64_t> ended_before_;   // objects of the replay that end when all that ends was handed out
 };
 
 }  // namespace infertrail

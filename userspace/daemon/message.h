@@ -30,6 +30,7 @@ struct StreamId {
 struct Resume {
   uint64_t from[2] = {0, 0};   // nothing before it is needed any more
   uint32_t count = 0;          // exchanges that began before
+  uint32_t done = 0;           // exchanges from here on that are durable already, in the order of ending
   uint8_t role = IT_ROLE_UNKNOWN;
   std::string protocol;
 };

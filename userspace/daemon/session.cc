@@ -29,6 +29,7 @@ Direction Session::direction_of(uint8_t side) const {
 
 void Session::resume(const Resume& point) {
   facts_.role = point.role;
+  recorded_ = point.done;
   ResumePoint from;
   from.count = point.count;
   from.protocol = point.protocol;
@@ -39,6 +40,13 @@ void Session::resume(const Resume& point) {
     begun_[side] = point.from[side] > 0;
   }
   conversation_.resume(from);
+}
+
+bool Session::recorded_before(const Exchange& exchange) {
+  for (const ExchangeGap& gap : exchange.gaps) diverged_ = diverged_ || gap.gap.reason == GapReason::kDaemonDown;
+  if (diverged_ || recorded_ == 0) return false;
+  recorded_--;
+  return true;
 }
 
 std::optional<Resume> Session::resume_point() const {

@@ -110,7 +110,7 @@ void Worker::record(Session& session) {
   std::optional<Resume> resume = carry ? session.resume_point() : std::nullopt;
   for (const Exchange& exchange : taken) {
     const uint64_t ticket = carry_.handed(id, &exchange == &taken.back() ? std::move(resume) : std::nullopt);
-    if (written(id, exchange.number)) {
+    if (session.recorded_before(exchange) || (!session.diverged() && written(id, exchange.number))) {
       carry_.durable(id, ticket);
       continue;
     }

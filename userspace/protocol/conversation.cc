@@ -152,8 +152,11 @@ std::optional<ResumePoint> Conversation::resume_point() const {
 
 void Conversation::resume(const ResumePoint& point) {
   stitcher_.resume(point);
-  // What was odd about it stands in the exchanges before.
-  if (point.protocol == "undecoded") return choose("undecoded", make_undecoded(""));
+  if (point.protocol == "undecoded") {
+    for (Direction direction : {Direction::kToServer, Direction::kToClient})   // its first part said why
+      if (point.from[static_cast<size_t>(direction)] > 0) stitcher_.lost(direction, nullptr, "");
+    return choose("undecoded", make_undecoded("no protocol fits the first bytes"));
+  }
   for (const Protocol& row : protocols())
     if (point.protocol == row.name) choose(row.name, row.make());
 }

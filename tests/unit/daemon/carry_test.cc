@@ -50,7 +50,7 @@ std::vector<std::string> left(Memory memory, CarryFound* found = nullptr) {   //
 
 using Lines = std::vector<std::string>;
 
-Resume at(uint64_t in, uint64_t out, uint32_t count) { return {{in, out}, count, IT_ROLE_SERVER, "http1"}; }
+Resume at(uint64_t in, uint64_t out, uint32_t count) { return {{in, out}, count, 0, IT_ROLE_SERVER, "http1"}; }
 
 TEST(Carry, WithoutMemoryItKeepsNothingAndBreaksNothing) {
   Carry carry;
@@ -112,6 +112,39 @@ TEST(Carry, WhatIsDurableIsGone) {
   carry.durable(kFlow, three);
   EXPECT_EQ(Lines{}, left(memory));
   EXPECT_EQ(0u, carry.counts().live);
+}
+
+TEST(Carry, WithoutAPlaceToGoOnItIsCountedWhatIsDurable) {
+  Memory memory(8);
+  Carry carry(memory.bytes(), options());
+  std::vector<uint64_t> done;
+  auto look = [&] {
+    Memory copy = memory;
+    done.clear();
+    Carry next(copy.bytes(), options());
+    CarryReplay replay;
+    replay.data = [](std::string_view) {};
+    replay.resume = [&](StreamId, const Resume& point) { done = {point.from[0], point.count, point.done}; };
+    next.replay(replay);
+    return done;
+  };
+  carry.data(kFlow, IT_IN, 0, "", "0123456789");
+  const uint64_t one = carry.handed(kFlow, std::nullopt), two = carry.handed(kFlow, std::nullopt);
+  EXPECT_EQ((std::vector<uint64_t>{}), look());
+  carry.durable(kFlow, one);
+  EXPECT_EQ((std::vector<uint64_t>{0, 0, 1}), look());
+  carry.durable(kFlow, two);
+  EXPECT_EQ((std::vector<uint64_t>{0, 0, 2}), look());
+  carry.durable(kFlow, carry.handed(kFlow, at(4, 0, 3)));
+  EXPECT_EQ((std::vector<uint64_t>{4, 3, 0}), look());
+  carry.durable(kFlow, carry.handed(kFlow, std::nullopt));
+  EXPECT_EQ((std::vector<uint64_t>{4, 3, 1}), look());
+  // The next daemon ends the same one again, and then another.
+  Carry next(memory.bytes(), options());
+  next.durable(kFlow, next.handed(kFlow, std::nullopt));
+  EXPECT_EQ((std::vector<uint64_t>{4, 3, 1}), look());
+  next.durable(kFlow, next.handed(kFlow, std::nullopt));
+  EXPECT_EQ((std::vector<uint64_t>{4, 3, 2}), look());
 }
 
 TEST(Carry, APointInTheMiddleOfARecordKeepsIt) {
