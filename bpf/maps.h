@@ -80,7 +80,7 @@ struct call {
   u64 length;           /* asked for */
   u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
   u64 stack;            /* stack pointer that the return will have: says which call returns */
-  u32 kind;             /* IT_CALL_* */
+  u32 kind;             /* IT_CALL_*; 0: none */
   u32 nested;           /* 1: level 1 is in use */
 };
 struct {

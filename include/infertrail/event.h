@@ -259,7 +259,7 @@ struct tls_object {
   u8 bound;
   u8 hello;
   u8 role;
-  u8 reserved;
+  u8 joined;        /* small reads of it may wait */
   u32 references;   /* SSL_up_ref without their SSL_free */
   /* Writing, inside one SSL_write or between its retries (tls_copy.h): */
   u64 ahead;        /* bytes behind offset[IT_OUT] that were sent before the call has returned */
