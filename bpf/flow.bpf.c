@@ -168,9 +168,18 @@ static __always_inline int looks_like_tls(struct __sk_buff *skb, const struct se
   return head[0] >= 20 && head[0] <= 23 && head[1] == 3 && head[2] <= 4;
 }
 
+/* Where the stream begins, taken once: later the socket changes under us, on another CPU, and its counters
+ * and sequence numbers do not belong together (seen on 7.2: bytes at a wrong offset). */
+static __always_inline void based(const struct bpf_tcp_sock *tcp, int active, struct flow_state *flow) {
+  flow->origin[IT_IN] = tcp->bytes_received;
+  flow->origin[IT_OUT] = tcp->bytes_acked ? tcp->bytes_acked - active : 0;   /* it counts our SYN */
+  flow->base[IT_IN] = tcp->rcv_nxt - (u32)tcp->bytes_received;
+  flow->base[IT_OUT] = tcp->snd_una - (u32)tcp->bytes_acked + active;
+}
+
 static __always_inline void opened(struct __sk_buff *skb, struct bpf_sock *sk,
-                                   const struct bpf_tcp_sock *tcp, const struct sock_owner *owner,
-                                   const struct segment *segment, struct flow_state *flow) {
+                                   const struct sock_owner *owner, const struct segment *segment,
+                                   struct flow_state *flow) {
   struct flow_open_event *event = RESERVE_CONTROL(struct flow_open_event, IT_FLOW_OPEN);
   if (!event) return;
   int active = !!(owner->flags & IT_SOCK_ACTIVE);
@@ -188,8 +197,8 @@ static __always_inline void opened(struct __sk_buff *skb, struct bpf_sock *sk,
     u32 *peer = bpf_map_lookup_elem(&connectors, &reversed);
     if (peer) event->peer_tgid = *peer;
   }
-  event->base_in = tcp->rcv_nxt - (u32)tcp->bytes_received;
-  event->base_out = tcp->snd_una - (u32)tcp->bytes_acked + active;
+  event->base_in = flow->base[IT_IN];
+  event->base_out = flow->base[IT_OUT];
   event->role = active ? IT_ROLE_CLIENT : IT_ROLE_SERVER;
   event->flags = (flow->tls ? IT_FLOW_TLS : 0) |
                  (owner->flags & IT_SOCK_EXISTED ? IT_FLOW_EXISTED : 0);
@@ -239,11 +248,10 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
       orphan(skb, &segment);
     return 1;
   }
-  struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
-  if (!tcp) return 1;
   struct flow_state *flow = bpf_sk_storage_get(&flows, sk, 0, 0);
   if (!flow) {
-    if (!parse_addresses(skb, &segment, direction)) return 1;
+    struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+    if (!tcp || !parse_addresses(skb, &segment, direction)) return 1;
     flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
     if (!flow) {
       count_loss(IT_LOSS_MAP_FULL, segment.length);
@@ -251,16 +259,15 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
     }
     flow->cookie = bpf_get_socket_cookie(skb);
     flow->ignored = !target_state(owner->tgid);
+    based(tcp, !!(owner->flags & IT_SOCK_ACTIVE), flow);
     flow->tls = looks_like_tls(skb, &segment);
-    if (!flow->ignored) opened(skb, sk, tcp, owner, &segment, flow);
+    if (!flow->ignored) opened(skb, sk, owner, &segment, flow);
   }
   if (flow->ignored) return 1;
-  u64 offset;
-  if (direction == IT_IN)
-    offset = tcp->bytes_received + (long)(int)(segment.sequence - tcp->rcv_nxt);
-  else
-    offset = tcp->bytes_acked - !!(owner->flags & IT_SOCK_ACTIVE) +
-             (long)(int)(segment.sequence - tcp->snd_una);
+  /* The sequence number as a position: the one within 2 GiB of what was seen. */
+  u64 near = flow->end[direction & 1];
+  if (!near) near = flow->origin[direction & 1];
+  u64 offset = near + (long)(int)(segment.sequence - flow->base[direction & 1] - (u32)near);
   if ((long)offset < 0) return 1;   /* a keep-alive probe repeats the byte before the stream */
   if (offset + segment.length > flow->end[direction & 1])
     flow->end[direction & 1] = offset + segment.length;

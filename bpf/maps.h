@@ -56,6 +56,8 @@ struct {
 struct flow_state {
   u64 cookie;
   u64 end[2];        /* stream offset after the last byte seen */
+  u64 origin[2];     /* stream offset when it began to be seen */
+  u32 base[2];       /* TCP sequence number of stream offset 0 */
   u8 tls;            /* 1: looks like TLS */
   u8 bound;          /* 1: its TLS object is known */
   u8 ignored;        /* 1: owner was no target when it began */

@@ -67,6 +67,10 @@ Status Probes::load(const ProbeOptions& options) {
     bpf_program__set_autoload(object_->progs.tcp_send_enter, false);
     bpf_program__set_autoload(object_->progs.tcp_receive_enter, false);
   }
+  // A sleepable program may hold a ring record while a page does not come: nobody's events pass then.
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_->obj)
+    IT_CHECK((bpf_program__flags(program) & BPF_F_SLEEPABLE) == 0);
   uprobe_multi_ = kernel_has_uprobe_multi();
   if (uprobe_multi_)
     for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
