@@ -33,12 +33,12 @@ static __always_inline int moved(struct call *call, u64 n) {
   }
   if (call->kind == IT_CALL_READ || call->kind == IT_CALL_READ_DONE) {
     if (n <= IT_SMALL_MAX && join_small(&key, object, call->buffer, n)) return 0;
-    flush_small(bpf_map_lookup_elem(&small, &key));
+    flush_joined(object, &key);
     emit_at(object, IT_IN, 0, call->buffer, n);
     object->offset[IT_IN] += n;
     return 0;
   }
-  flush_small(bpf_map_lookup_elem(&small, &key));
+  flush_joined(object, &key);
   if (call->kind == IT_CALL_SENDFILE) {
     lose(object->id, 1, IT_OUT, object->offset[IT_OUT], object->offset[IT_OUT] + n, IT_LOSS_KTLS);
     object->offset[IT_OUT] += n;
@@ -59,7 +59,7 @@ static __always_inline int over(u64 ssl, u32 function) {
     object->references = references - 1;
     return 0;
   }
-  flush_small(bpf_map_lookup_elem(&small, &key));
+  flush_joined(object, &key);
   struct tls_close_event *event = RESERVE_CONTROL(struct tls_close_event, type);
   if (event) {
     event->object = object->id;
@@ -104,7 +104,7 @@ static __always_inline int leave(struct pt_regs *ctx) {
 /* All ciphertext of an SSL call passes here before anyone can send it, complete. */
 static __always_inline int bio_write(struct pt_regs *ctx, u64 cookie) {
   struct call_key current = {.id = bpf_get_current_pid_tgid()};
-  struct call *call = bpf_map_lookup_elem(&calls, &current);
+  struct call *call = call_of(&current);
   if (!call) return 0;
   struct library_hits *hits = hits_of(cookie);
   if (hits) hits->enters[IT_CALL_BIO_WRITE] += 1;
@@ -122,7 +122,7 @@ static __always_inline int bio_write(struct pt_regs *ctx, u64 cookie) {
 }
 
 static __always_inline int dispatch(struct pt_regs *ctx) {
-  int unmatched = 0;
+  int left = 0;
   if (!armed()) return 0;
   u64 cookie = bpf_get_attach_cookie(ctx);
   u32 function = IT_COOKIE_FUNCTION(cookie);
@@ -149,21 +149,21 @@ static __always_inline int dispatch(struct pt_regs *ctx) {
     case IT_CALL_WRITE:
       /* A negative length moves nothing and need not pass the exit probe: it must not leave its arguments. */
       if ((int)length < 0) return 0;
-      entered(ctx, cookie, (u32)length, 0, &unmatched);
+      left = entered(ctx, cookie, (u32)length, 0);
       break;
     case IT_CALL_READ_DONE:
     case IT_CALL_WRITE_DONE:
-      entered(ctx, cookie, length, PT_REGS_PARM4(ctx), &unmatched);
+      left = entered(ctx, cookie, length, PT_REGS_PARM4(ctx));
       break;
     case IT_CALL_WRITE_FLAGS:
-      entered(ctx, cookie, length, PT_REGS_PARM5(ctx), &unmatched);
+      left = entered(ctx, cookie, length, PT_REGS_PARM5(ctx));
       break;
     case IT_CALL_HANDSHAKE:
     case IT_CALL_SENDFILE:
-      entered(ctx, cookie, 0, 0, &unmatched);
+      left = entered(ctx, cookie, 0, 0);
       break;
   }
-  if (unmatched && hits) hits->enters[IT_CALL_NONE] += 1;
+  if (left && hits) hits->enters[IT_CALL_NONE] += 1;
   return 0;
 }
 

@@ -98,6 +98,12 @@ static __noinline int flush_small(struct small_reads *reads) {
   return 0;
 }
 
+static __always_inline void flush_joined(struct tls_object *object, struct object_key *key) {
+  if (!object->joined) return;
+  flush_small(bpf_map_lookup_elem(&small, key));
+  object->joined = 0;
+}
+
 /* 1 when the bytes were joined; 0 when the caller must emit them itself. */
 static __always_inline int join_small(struct object_key *key, struct tls_object *object, u64 buffer,
                                       u64 n) {
@@ -130,6 +136,7 @@ static __always_inline int join_small(struct object_key *key, struct tls_object 
     return 1;
   }
   object->offset[IT_IN] += n;
+  object->joined = 1;
   reads->length = at + n;
   if (reads->length >= IT_SMALL_BUFFER - IT_SMALL_MAX) flush_small(reads);
   return 1;
@@ -162,7 +169,7 @@ static __always_inline void write_record(struct tls_object *object, struct objec
   if (object->ahead >= call->length) return;
   if (n > call->length - object->ahead) n = call->length - object->ahead;
   if (!n) return;
-  flush_small(bpf_map_lookup_elem(&small, key));
+  flush_joined(object, key);
   emit_at(object, IT_OUT, object->ahead, call->buffer, n);
   object->ahead += n;
 }

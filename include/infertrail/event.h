@@ -295,6 +295,21 @@ struct target_value {
   u32 reserved;
 };
 
+/* The SSL call that a thread is in (maps.h); a new daemon waits for those that it finds. */
+struct call_key {
+  u64 id;
+  u64 level;
+};
+struct call {
+  u64 ssl;
+  u64 buffer;
+  u64 length;           /* asked for */
+  u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
+  u64 stack;            /* stack pointer that the return will have: says which call returns */
+  u32 kind;             /* IT_CALL_*; 0: none */
+  u32 nested;           /* 1: level 1 is in use */
+};
+
 struct object_key {
   u64 ssl;
   u32 tgid;
@@ -307,7 +322,7 @@ struct tls_object {
   u8 bound;
   u8 hello;
   u8 role;
-  u8 reserved;
+  u8 joined;        /* small reads of it may wait */
   u32 references;   /* SSL_up_ref without their SSL_free */
   /* Writing, inside one SSL_write or between its retries (tls_copy.h): */
   u64 ahead;        /* bytes behind offset[IT_OUT] that were sent before the call has returned */
@@ -364,6 +379,7 @@ IT_ASSERT_SIZE(struct tls_close_event, 40);
 IT_ASSERT_SIZE(struct bind_event, 40);
 IT_ASSERT_SIZE(struct loss_event, 48);
 IT_ASSERT_SIZE(struct shared, 48);
+IT_ASSERT_SIZE(struct call, 48);
 IT_ASSERT_SIZE(struct target_note, 24 + IT_SELECTOR_MAX + 16 + 2 * IT_NAME_MAX + IT_ARGS_MAX);
 IT_ASSERT_SIZE(struct small_reads, 32 + IT_SMALL_BUFFER + IT_SMALL_MAX + 8);
 

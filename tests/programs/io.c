@@ -27,6 +27,8 @@ SSL_CTX *make_context(int server) {
   SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   if (number("early", 0)) use_early_data(context, server);
   if (number("ktls", 0)) SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS);
+  const char *cipher = option("cipher", "");   /* of TLS 1.2 */
+  if (*cipher && SSL_CTX_set_cipher_list(context, cipher) != 1) fail(cipher);
   const char *groups = option("groups", "");
   if (*groups && SSL_CTX_set1_groups_list(context, groups) != 1) fail("groups");
   if (!server) return context;

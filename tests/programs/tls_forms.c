@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* --- early data (0-RTT): the second connection begins with it ----------------------------------- */
 
@@ -61,7 +62,20 @@ void early_handshake(struct connection *c, int server) {
 
 /* --- calls ---------------------------------------------------------------------------------------- */
 
+static void *gone_from;
+static size_t gone_size;
+
+/* The pages of the call under way leave as soon as their ciphertext has been handed on. */
+static long drop_pages(BIO *bio, int operation, const char *data, size_t n, int command, long value, int result,
+                       size_t *done) {
+  (void)bio, (void)data, (void)n, (void)command, (void)value, (void)done;
+  if (operation == (BIO_CB_WRITE | BIO_CB_RETURN) && gone_from && madvise(gone_from, gone_size, MADV_DONTNEED))
+    fail("madvise");
+  return result;
+}
+
 void prepare_form(struct connection *c) {
+  if (number("gone", 0)) BIO_set_callback_ex(SSL_get_wbio(c->ssl), drop_pages);
   if (number("references", 0)) {   /* two owners; one lets go */
     if (SSL_up_ref(c->ssl) != 1) fail("SSL_up_ref");
     SSL_free(c->ssl);
@@ -78,6 +92,17 @@ typedef int write_ex2(SSL *, const void *, size_t, uint64_t, size_t *);
 int form_call(struct connection *c, void *buffer, size_t n, int write) {
   const char *form = option(write ? "write" : "read", "plain");
   size_t moved = 0;
+  if (write && number("gone", 0)) {
+    size_t size = (n + 4095) & ~4095ull;
+    void *copy = mmap(0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (copy == MAP_FAILED) fail("mmap");
+    memcpy(copy, buffer, n);
+    gone_from = copy, gone_size = size;
+    int result = SSL_write(c->ssl, copy, (int)n);
+    gone_from = 0;
+    munmap(copy, size);
+    return result;
+  }
   if (!write && number("peek", 0)) {   /* sees the same bytes, and must not count */
     int first = c->calls % 2 ? SSL_peek(c->ssl, buffer, (int)n) : SSL_peek_ex(c->ssl, buffer, n, &moved);
     if (first <= 0) return first;

@@ -72,6 +72,10 @@ Status Probes::load(const ProbeOptions& options) {
   if (const std::string lacks = missing_kernel_features(); !lacks.empty())
     return Error{Code::kUnsupported, "kernel " + kernel_release() + " lacks " + lacks +
                                          ": capture needs kernel 6.1 or later"};
+  // A sleepable program may hold a ring record while a page does not come: nobody's events pass then.
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_->obj)
+    IT_CHECK((bpf_program__flags(program) & BPF_F_SLEEPABLE) == 0);
   uprobe_multi_ = kernel_has_uprobe_multi();
   if (uprobe_multi_)
     for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
