@@ -110,30 +110,33 @@ class Search {
     return out;
   }
 
-  // What a constructor calls right before it reports a failure: `call SSL_free; call ERR_new; load its name`.
-  // The second witness: that function drops a reference by a locked instruction and frees in ssl_lib.c.
-  std::optional<uint64_t> destructor(const std::map<std::string, std::set<uint64_t>>& places) const {
+  // SSL_free has no string. The constructor calls it when it fails; of all that the constructor calls, it alone
+  // drops a reference by a locked instruction and frees in ssl_lib.c. (SSL_CTX_free does, too: SSL_free calls it.)
+  std::optional<uint64_t> destructor() const {
     std::set<uint64_t> found;
-    for (std::string_view name : kConstructors) {
-      auto texts = places.find(terminated(name));
-      if (texts == places.end()) continue;
+    for (std::string_view name : kConstructors)
       for (uint64_t each : named(name)) {
-        const std::string body = code(each);
-        visit_references(body, each, [&](uint64_t target, size_t at) {
-          if (!texts->second.contains(target) || at < 10 || body[at - 5] != '\xe8' || body[at - 10] != '\xe8') return true;
-          visit_calls(std::string_view(body).substr(at - 10, 5), each + at - 10, false, [&](uint64_t callee, size_t) {
-            if (bounds_.begins_at(callee) && drops_reference(callee) && refers_to_path(callee, kSslFile))
-              found.insert(callee);
-            return true;
-          });
-          return true;
-        });
+        if (!refers_to_path(each, kSslFile)) continue;
+        for (uint64_t callee : calls(each))
+          if (drops_reference(callee) && refers_to_path(callee, kSslFile)) found.insert(callee);
       }
-    }
+    const std::set<uint64_t> all = found;
+    for (uint64_t each : all)
+      for (uint64_t callee : calls(each))
+        if (callee != each) found.erase(callee);
     return found.size() == 1 ? std::optional(*found.begin()) : std::nullopt;
   }
 
  private:
+  std::set<uint64_t> calls(uint64_t function) const {
+    std::set<uint64_t> out;
+    visit_calls(code(function), function, false, [&](uint64_t target, size_t) {
+      if (bounds_.begins_at(target)) out.insert(target);
+      return true;
+    });
+    return out;
+  }
+
   bool drops_reference(uint64_t function) const {
     const std::string body = code(function);
     for (std::string_view locked : {"\xf0\x0f\xc1"sv, "\xf0\xff"sv, "\xf0\x83"sv, "\xf0\x29"sv})   // xadd, dec, sub
@@ -223,7 +226,7 @@ StrippedFunctions find_stripped_openssl(const ElfImage& image, const FunctionBou
     else
       out.notes.push_back(std::string(row.name) + " is not found (" + why + "): " + std::string(row.lost));
   }
-  if (auto at = search.destructor(texts.addresses))
+  if (auto at = search.destructor())
     out.addresses.emplace("SSL_free", *at);
   else
     out.notes.push_back("SSL_free has no name of its own and is not found: an object that is reused is told from its "
