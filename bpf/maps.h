@@ -59,7 +59,8 @@ struct flow_state {
   u8 tls;            /* 1: looks like TLS */
   u8 bound;          /* 1: its TLS object is known */
   u8 ignored;        /* 1: owner was no target when it began */
-  u8 reserved[5];
+  u8 closed;         /* 1: its close was told */
+  u8 reserved[4];
 };
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
