@@ -78,9 +78,10 @@ struct call_key {
 struct call {
   u64 ssl;
   u64 buffer;
+  u64 length;           /* asked for */
   u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
   u64 stack;            /* stack pointer that the return will have: says which call returns */
-  u32 kind;
+  u32 kind;             /* IT_CALL_* */
   u32 nested;           /* 1: level 1 is in use */
 };
 struct {

@@ -1,8 +1,10 @@
 /* it_peer key=value…
  *   role=server|client   port=N (client; 0 for a server = any)   family=4|6   conns=N (1)
- *   tls=0|1   version=1.2|1.3   groups=LIST   bio=socket|memory|tunnel
+ *   tls=0|1   version=1.2|1.3   groups=LIST   bio=socket|memory|tunnel|filter   ktls=1
  *   request=N response=N (bytes; random=N adds up to N)   seed=N
- *   read=plain|ex  write=plain|ex  read_size=N  write_size=N  nonblock=1  partial=1  threads=1
+ *   read=plain|ex  write=plain|ex|ex2  peek=1 (before each read)  references=1 (SSL_up_ref, SSL_free)
+ *   early=N (bytes of early data from the second connection on)   giveup=N (after N WANT_WRITEs it closes)
+ *   read_size=N  write_size=N  nonblock=1  partial=1  threads=1
  *   sendbuf=N   file=PATH (server: the response by sendfile)
  *   halfclose=1 (client ends its side before it reads)   listen_late=1 (server: a line, then listen)
  *   reset=1 (both: the client ends by RST in the middle of the answer)
@@ -114,7 +116,9 @@ static void begin(struct connection *c, int fd, SSL_CTX *context, int server) {
 
 static void finish(struct connection *c) {
   int failed = 0;
+  if (c->filter) BIO_free(c->filter);
   if (c->ssl) {
+    keep_session(c);
     SSL_shutdown(c->ssl);
     if (number("failing", 0)) failed = SSL_write(c->ssl, "never", 5) <= 0;
   }
@@ -149,6 +153,7 @@ static void call(struct connection *c) {
   fill(out + sizeof(lengths), lengths[0]);
   transmit(c, out, total);
   if (number("halfclose", 0)) shutdown(c->fd, SHUT_WR);
+  if (number("giveup", 0)) return;   /* nobody answers half a request */
   if (number("reset", 0))
     receive_some(c, in, 1);   /* the server has the request, and is in the middle of its answer */
   else

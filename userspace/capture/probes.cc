@@ -12,9 +12,8 @@
 #include <cstring>
 
 #include "base/procfs.h"
-#include "capture/attach_point.h"
 #include "capture/kernel_needs.h"
-#include "capture/tls_library.h"
+#include "capture/uprobe_link.h"
 #include "infertrail.skel.h"
 
 namespace infertrail {
@@ -32,60 +31,6 @@ int log_to_spdlog(libbpf_print_level level, const char* format, va_list args) {
   return n;
 }
 
-// Which program goes to which function: one row a probe.
-struct TlsProbe {
-  const char* symbol;
-  size_t enter, exit;   // offsets of the program pointers in the skeleton; 0 = none
-  bool hot = false;     // called for every message: looked at for a cheaper place (attach_point.h)
-};
-#define PROGRAM(name) offsetof(infertrail_bpf, progs) + offsetof(decltype(infertrail_bpf::progs), name)
-const TlsProbe kTlsProbes[] = {
-    {"SSL_read", PROGRAM(tls_read_enter), PROGRAM(tls_exit), true},
-    {"SSL_read_ex", PROGRAM(tls_read_ex_enter), PROGRAM(tls_exit)},
-    {"SSL_write", PROGRAM(tls_write_enter), PROGRAM(tls_exit), true},
-    {"SSL_write_ex", PROGRAM(tls_write_ex_enter), PROGRAM(tls_exit)},
-    {"SSL_write_ex2", PROGRAM(tls_write_ex2_enter), PROGRAM(tls_exit)},
-    {"SSL_do_handshake", PROGRAM(tls_handshake_enter), PROGRAM(tls_exit)},
-    {"SSL_free", PROGRAM(tls_free_enter), 0},
-    {"SSL_clear", PROGRAM(tls_free_enter), 0},
-    {"SSL_shutdown", PROGRAM(tls_shutdown_enter), 0},
-    {"BIO_write", PROGRAM(bio_write_enter), 0, true},
-    {"BIO_write_ex", PROGRAM(bio_write_enter), 0},
-};
-#undef PROGRAM
-
-bpf_program* program_at(infertrail_bpf* object, size_t offset) {
-  return *reinterpret_cast<bpf_program**>(reinterpret_cast<char*>(object) + offset);
-}
-
-// Offset in the file of each end of the call; `moved` when they are not the symbol.
-struct Place {
-  uint64_t enter, exit;
-  // What to add to the stack pointer there to get its value behind the return: that value tells
-  // which call it is that returns.
-  uint64_t enter_stack, exit_stack;
-  bool moved;
-};
-
-#ifdef __x86_64__
-constexpr uint64_t kReturnAddress = 8;   // on the stack at entry, gone at return
-#else
-constexpr uint64_t kReturnAddress = 0;
-#endif
-
-Place place_of(const TlsProbe& probe, int fd, uint64_t symbol) {
-  char code[kCallPointBytes];
-  const ssize_t n = probe.hot ? pread(fd, code, sizeof(code), static_cast<off_t>(symbol)) : 0;
-  const Place plain{symbol, symbol, kReturnAddress, 0, false};
-  if (n <= 0) return plain;
-  const std::string_view seen(code, static_cast<size_t>(n));
-  auto points = probe.exit ? cheap_call_points(seen) : cheap_entry_point(seen);
-  if (!points) return plain;
-  const uint64_t stack = points->frame + kReturnAddress;
-  return {symbol + points->enter, symbol + points->exit, stack, stack, true};
-}
-
-// Each uprobe waits for the kernel (70 ms on a small VM); the kernel takes them one by one.
 void detach(std::vector<bpf_link*>& links) {
   for (bpf_link* link : links) bpf_link__destroy(link);
   links.clear();
@@ -97,13 +42,6 @@ bool kernel_has_kprobes() {
 }
 
 }  // namespace
-
-LibraryProbes::~LibraryProbes() { detach(links_); }
-LibraryProbes::LibraryProbes(LibraryProbes&& other) noexcept { links_.swap(other.links_); }
-LibraryProbes& LibraryProbes::operator=(LibraryProbes&& other) noexcept {
-  links_.swap(other.links_);
-  return *this;
-}
 
 Result<std::unique_ptr<Probes>> Probes::open(const ProbeOptions& options) {
   libbpf_set_print(log_to_spdlog);
@@ -133,6 +71,10 @@ Status Probes::load(const ProbeOptions& options) {
   if (const std::string lacks = missing_kernel_features(); !lacks.empty())
     return Error{Code::kUnsupported, "kernel " + kernel_release() + " lacks " + lacks +
                                          ": capture needs kernel 6.1 or later"};
+  uprobe_multi_ = kernel_has_uprobe_multi();
+  if (uprobe_multi_)
+    for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
+      bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
   if (int error = infertrail_bpf__load(object_); error != 0)
     return Error{Code::kUnsupported,
                  "kernel " + kernel_release() + " refused the BPF programs: " + reason(error) +
@@ -186,6 +128,10 @@ Status Probes::attach(const ProbeOptions& options) {
     links_.push_back(link);
   }
   features_.push_back({"cgroup_skb", true, "attached at " + root});
+  features_.push_back({"uprobe_multi", uprobe_multi_,
+                       uprobe_multi_ ? "one link for the functions of a library"
+                                     : "not here (Linux 6.6); each function has its own link, a stop takes longer",
+                       false});
   return {};
 }
 
@@ -234,28 +180,9 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
-  TRY(TlsSymbols symbols, read_tls_symbols(fd));
-  if (!symbols.is_tls() && !symbols.is_bio()) return Error{Code::kNotFound, path + ": no TLS functions"};
-  LibraryProbes out;
-  for (const TlsProbe& probe : kTlsProbes) {
-    auto found = symbols.offsets.find(probe.symbol);
-    if (found == symbols.offsets.end()) continue;
-    const Place place = place_of(probe, fd, found->second);
-    // The return probe first: a call that is entered is then always left.
-    for (size_t which : {probe.exit, probe.enter}) {
-      if (which == 0) continue;
-      const bool exit = which == probe.exit;
-      LIBBPF_OPTS(bpf_uprobe_opts, options, .bpf_cookie = exit ? place.exit_stack : place.enter_stack,
-                  .retprobe = exit && !place.moved);
-      bpf_link* link = bpf_program__attach_uprobe_opts(program_at(object_, which), -1, path.c_str(),
-                                                       exit ? place.exit : place.enter, &options);
-      if (!link)
-        return Error{Code::kUnsupported,
-                     "attach " + std::string(probe.symbol) + " of " + path + ": " + reason(errno)};
-      out.links_.push_back(link);
-    }
-  }
-  return out;
+  return LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
+                                bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
+                               path, fd, next_library_++ % IT_LIBRARIES);
 }
 
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
@@ -307,6 +234,20 @@ std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {
   return out;
 }
 
+LibraryHits Probes::hits(uint32_t library) const {
+  LibraryHits out;
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0) return out;
+  std::vector<abi::library_hits> values(static_cast<size_t>(cpus));
+  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.library_hits), &library, values.data()) != 0) return out;
+  for (const abi::library_hits& value : values)
+    for (size_t call = 0; call < IT_CALLS; call++) {
+      out.enters[call] += value.enters[call];
+      out.exits[call] += value.exits[call];
+    }
+  return out;
+}
+
 uint64_t Probes::missed() const {
   uint64_t out = 0;
   bpf_program* program = nullptr;
@@ -340,7 +281,7 @@ size_t Probes::entries(const char* map) const {
 
 const char* Probes::loss_name(size_t kind) {
   constexpr const char* kNames[IT_LOSS_KINDS] = {"ring_full", "fault", "control_full", "map_full",
-                                                 "nested_call"};
+                                                 "nested_call", "ktls"};
   return kind < IT_LOSS_KINDS ? kNames[kind] : "unknown";
 }
 

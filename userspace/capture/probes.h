@@ -13,6 +13,7 @@
 
 #include "base/owned.h"
 #include "base/result.h"
+#include "capture/library_probes.h"
 #include "infertrail/event.h"
 
 struct infertrail_bpf;
@@ -38,18 +39,9 @@ struct LossCount {
   uint64_t events = 0, bytes = 0;
 };
 
-// The uprobes of one file (one inode), for all processes that map it now or later.
-class LibraryProbes {
- public:
-  ~LibraryProbes();
-  LibraryProbes(LibraryProbes&&) noexcept;
-  LibraryProbes& operator=(LibraryProbes&&) noexcept;
-  size_t count() const { return links_.size(); }
-
- private:
-  friend class Probes;
-  LibraryProbes() = default;
-  std::vector<bpf_link*> links_;
+// How often the probes of a library acted for a target, by IT_CALL_*.
+struct LibraryHits {
+  std::array<uint64_t, IT_CALLS> enters{}, exits{};
 };
 
 class Probes {
@@ -85,6 +77,8 @@ class Probes {
   void forget(uint32_t tgid);
 
   std::array<LossCount, IT_LOSS_KINDS> losses() const;
+  // Since load; `library` is LibraryProbes::library(). Libraries beyond IT_LIBRARIES share counters.
+  LibraryHits hits(uint32_t library) const;
   // Events that the kernel did not give to our programs, since load: nothing else tells about them.
   uint64_t missed() const;
   // How many keys a hash map of the BPF object holds now; 0 when there is no such map.
@@ -103,6 +97,8 @@ class Probes {
   std::vector<bpf_link*> links_;
   std::vector<ProbeFeature> features_;
   Fd cgroup_;
+  bool uprobe_multi_ = false;
+  uint32_t next_library_ = 0;
 };
 
 }  // namespace infertrail

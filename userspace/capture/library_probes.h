@@ -1,0 +1,49 @@
+// The probes of one TLS library: which functions of the file, at which instruction, with which cookie.
+//
+// Thread: any one at a time. Detached by the destructor, unless the links are pinned elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/owned.h"
+#include "base/result.h"
+
+namespace infertrail {
+
+// Descriptors of the loaded programs, borrowed.
+struct LibraryPrograms {
+  int enter = -1;       // at the entry of every function
+  int exit = -1;        // where a call returns
+  bool multi = false;   // both were loaded for uprobe_multi (uprobe_link.h)
+};
+
+// The uprobes of one file (one inode), for all processes that map it now or later.
+class LibraryProbes {
+ public:
+  // Attaches to the TLS functions of the open file; `path` must name the same inode (a
+  // /proc/PID/map_files entry). kNotFound when the file has none.
+  // `library` counts its hits (IT_COOKIE of event.h).
+  static Result<LibraryProbes> attach(const LibraryPrograms& programs, const std::string& path, int fd,
+                                      uint32_t library = 0);
+  // Probes that an earlier process attached: their link descriptors.
+  static LibraryProbes adopt(std::vector<Fd> links, uint32_t library = 0) {
+    return LibraryProbes(std::move(links), library, "adopted");
+  }
+
+  const std::vector<Fd>& links() const { return links_; }
+  size_t count() const { return links_.size(); }
+  uint32_t library() const { return library_; }
+  const std::string& how() const { return how_; }   // where the probes are, for people
+
+ private:
+  LibraryProbes(std::vector<Fd> links, uint32_t library, std::string how)
+      : links_(std::move(links)), library_(library), how_(std::move(how)) {}
+  std::vector<Fd> links_;
+  uint32_t library_;
+  std::string how_;
+};
+
+}  // namespace infertrail
