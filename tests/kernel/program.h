@@ -56,5 +56,7 @@ std::string own_folder();
 std::string newest_openssl();
 // An argument of Program: runs with that OpenSSL.
 constexpr const char* kNewestOpenssl = "openssl=newest";
+// An argument of Program that begins so: another program of the build folder, in the place of it_peer.
+constexpr const char* kProgram = "program=";
 
 }  // namespace infertrail::testing_kernel
