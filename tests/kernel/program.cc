@@ -110,6 +110,7 @@ std::string Program::expect(const std::string& first_word) {
       told.ssl = number("ssl", 16);
       told.local = static_cast<uint16_t>(number("local", 10));
       told.remote = static_cast<uint16_t>(number("remote", 10));
+      told.cookie = number("cookie", 10);
       told.in = number("in", 10);
       told.out = number("out", 10);
       told.want_write = number("want_write", 10);

@@ -16,6 +16,7 @@ struct Told {
   uint32_t pid = 0;
   uint64_t ssl = 0;
   uint16_t local = 0, remote = 0;
+  uint64_t cookie = 0;
   uint64_t in = 0, out = 0, want_write = 0, calls = 0, failed = 0;
   std::string in_sha, out_sha;
 };
