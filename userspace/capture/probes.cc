@@ -223,12 +223,9 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
-  return LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
-                                bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
-                               path, fd, next_library_++ % IT_LIBRARIES);
   TRY(LibraryProbes library, LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
                                                     bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
-                                                   path, fd));
+                                                   path, fd, next_library_++ % IT_LIBRARIES));
   if (!pins_) return library;
   std::vector<LinkPin> pinned;
   for (const Fd& link : library.links()) {
