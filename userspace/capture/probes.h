@@ -72,7 +72,7 @@ class Probes {
   void forget(uint32_t tgid);
 
   std::array<LossCount, IT_LOSS_KINDS> losses() const;
-  // Since load; `library` is LibraryProbes::library(). Libraries beyond IT_LIBRARIES share counters.
+  // Since it was attached; `library` is LibraryProbes::library(). Libraries beyond IT_LIBRARIES share counters.
   LibraryHits hits(uint32_t library) const;
   // Events that the kernel did not give to our programs, since load: nothing else tells about them.
   uint64_t missed() const;
