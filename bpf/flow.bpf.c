@@ -236,7 +236,7 @@ static __always_inline void orphan(struct __sk_buff *skb, const struct segment *
 
 static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
   struct bpf_sock *sk = skb->sk;
-  if (!armed || !sk) return 1;
+  if (!armed() || !sk) return 1;
   sk = bpf_sk_fullsock(sk);
   if (!sk || sk->protocol != IPPROTO_TCP) return 1;
   struct sock_owner *owner = bpf_sk_storage_get(&sock_owners, sk, 0, 0);

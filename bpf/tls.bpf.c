@@ -123,7 +123,7 @@ static __always_inline int bio_write(struct pt_regs *ctx, u64 cookie) {
 
 static __always_inline int dispatch(struct pt_regs *ctx) {
   int left = 0;
-  if (!armed) return 0;
+  if (!armed()) return 0;
   u64 cookie = bpf_get_attach_cookie(ctx);
   u32 function = IT_COOKIE_FUNCTION(cookie);
   switch (function) {

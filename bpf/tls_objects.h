@@ -4,8 +4,6 @@
 
 #include "emit.h"
 
-__u64 next_object = 1;
-
 static __always_inline struct object_key key_of(u64 ssl) {
   struct object_key key = {.ssl = ssl, .tgid = bpf_get_current_pid_tgid() >> 32};
   return key;
@@ -14,7 +12,7 @@ static __always_inline struct object_key key_of(u64 ssl) {
 static __always_inline struct tls_object *object_of(struct object_key *key) {
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, key);
   if (object) return object;
-  struct tls_object fresh = {.id = __sync_fetch_and_add(&next_object, 1)};
+  struct tls_object fresh = {.id = __sync_fetch_and_add(&shared.next_object, 1)};
   if (bpf_map_update_elem(&tls_objects, key, &fresh, BPF_NOEXIST)) {
     count_loss(IT_LOSS_MAP_FULL, 0);
     return 0;

@@ -243,9 +243,71 @@ struct loss_event {
 
 /* --- map keys and values that the daemon reads or writes --- */
 
+/* One for all generations of programs that use the same maps. A new daemon attaches its own programs,
+ * lets them act beside the old ones for a moment (an event that is under way is seen by either, and
+ * what two see twice has the same stream and offset), then alone.
+ * The first 8 bytes have this meaning in every version: a daemon that cannot use the maps of an older
+ * one sets them to 0. */
+struct shared {
+  u32 acting[2];       /* generations whose programs act; 0: none */
+  u32 take_new;        /* 1: every process that executes is captured until decided */
+  u32 data_wakeup;     /* wake the reader above this many waiting bytes */
+  u64 next_object;     /* id of the next TLS object */
+  /* The daemon's, for the next one. */
+  u64 alive_ns;        /* UNIX time at which it last was; every second */
+  u32 pid;
+  u32 ending;          /* IT_END_* */
+  u64 missed_told;     /* events that its own programs missed and that are in the trail */
+};
+#define IT_END_KILLED 0        /* still running, or killed */
+#define IT_END_HANDED_OVER 1   /* ended by itself and left the capture to the next daemon */
+
+/* A target as the daemon knows it, so that the next one knows it, too: also when it has ended and
+ * what it did waits in the ring. Programs do not read it. */
+#define IT_SELECTOR_MAX 128
+struct target_note {
+  u64 start_boot_ns;
+  u32 ppid;
+  u32 uid;
+  u32 args_length;
+  u32 reserved;
+  u8 selector[IT_SELECTOR_MAX];   /* why it was chosen; NUL-terminated, as the next two */
+  u8 comm[16];
+  u8 exe[IT_NAME_MAX];
+  u8 cgroup[IT_NAME_MAX];
+  u8 args[IT_ARGS_MAX];           /* NUL-separated */
+};
+
+/* A file whose functions are probed, and a selector that was added at run time: for the next daemon. */
+struct library_key {
+  u64 device;
+  u64 inode;
+};
+struct library_note {
+  u8 path[IT_NAME_MAX];
+};
+struct selector_key {
+  u8 text[IT_SELECTOR_MAX];
+};
+
 struct target_value {
   u32 state;
   u32 reserved;
+};
+
+/* The SSL call that a thread is in (maps.h); a new daemon waits for those that it finds. */
+struct call_key {
+  u64 id;
+  u64 level;
+};
+struct call {
+  u64 ssl;
+  u64 buffer;
+  u64 length;           /* asked for */
+  u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
+  u64 stack;            /* stack pointer that the return will have: says which call returns */
+  u32 kind;             /* IT_CALL_*; 0: none */
+  u32 nested;           /* 1: level 1 is in use */
 };
 
 struct object_key {
@@ -316,6 +378,9 @@ IT_ASSERT_SIZE(struct tls_open_event, 48);
 IT_ASSERT_SIZE(struct tls_close_event, 40);
 IT_ASSERT_SIZE(struct bind_event, 40);
 IT_ASSERT_SIZE(struct loss_event, 48);
+IT_ASSERT_SIZE(struct shared, 48);
+IT_ASSERT_SIZE(struct call, 48);
+IT_ASSERT_SIZE(struct target_note, 24 + IT_SELECTOR_MAX + 16 + 2 * IT_NAME_MAX + IT_ARGS_MAX);
 IT_ASSERT_SIZE(struct small_reads, 32 + IT_SMALL_BUFFER + IT_SMALL_MAX + 8);
 
 #ifdef __cplusplus

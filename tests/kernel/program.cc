@@ -37,6 +37,12 @@ Program::Program(std::vector<std::string> arguments) {
              newest_openssl() + "/usr/lib/x86_64-linux-gnu", path};
     path = words[0];
   }
+  if (auto other = std::find_if(arguments.begin(), arguments.end(),
+                                [](const std::string& each) { return each.starts_with(kProgram); });
+      other != arguments.end()) {
+    path = own_folder() + "/" + other->substr(std::string_view(kProgram).size());
+    arguments.erase(other);
+  }
   std::vector<char*> argv;
   for (std::string& each : words) argv.push_back(each.data());
   for (std::string& each : arguments) argv.push_back(each.data());
@@ -104,6 +110,7 @@ std::string Program::expect(const std::string& first_word) {
       told.ssl = number("ssl", 16);
       told.local = static_cast<uint16_t>(number("local", 10));
       told.remote = static_cast<uint16_t>(number("remote", 10));
+      told.cookie = number("cookie", 10);
       told.in = number("in", 10);
       told.out = number("out", 10);
       told.want_write = number("want_write", 10);

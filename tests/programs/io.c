@@ -56,7 +56,8 @@ static void pump_out(struct connection *c) {
   int n;
   while ((n = BIO_read(SSL_get_wbio(c->ssl), buffer, sizeof(buffer))) > 0)
     for (int done = 0; done < n;) {
-      ssize_t sent = send(c->fd, buffer + done, n - done, MSG_NOSIGNAL);
+      int at_once = number("drip", 0) ? 1 : n - done;
+      ssize_t sent = send(c->fd, buffer + done, at_once, MSG_NOSIGNAL);
       if (sent <= 0) fail("send");
       done += sent;
     }
@@ -173,6 +174,7 @@ static int tls_call(struct connection *c, void *buffer, size_t n, int write) {
 }
 
 int receive_some(struct connection *c, void *buffer, size_t n) {
+  if (number("peek", 0) && !c->ssl && recv(c->fd, buffer, n, MSG_PEEK) < 0) fail("peek");
   ssize_t got = c->ssl ? tls_call(c, buffer, n, 0) : recv(c->fd, buffer, n, 0);
   if (got < 0 && number("reset", 0)) return 0;
   if (got < 0) fail("recv");

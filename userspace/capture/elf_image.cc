@@ -60,7 +60,7 @@ Result<ElfImage> ElfImage::open(const ByteSource& source) {
   image.source_ = &source;
   image.machine_ = header.e_machine;
   if (header.e_phentsize == sizeof(Elf64_Phdr)) image.read_segments(header.e_phoff, header.e_phnum);
-  if (header.e_shentsize == sizeof(Elf64_Shdr) && header.e_shnum <= kMaxSections)
+  if (header.e_shoff != 0 && header.e_shentsize == sizeof(Elf64_Shdr) && header.e_shnum <= kMaxSections)
     image.read_sections(header.e_shoff, header.e_shnum, header.e_shstrndx);
   return image;
 }

@@ -83,30 +83,44 @@ void FunctionBounds::use_table(uint64_t header) {
   count_ = count;
 }
 
+template <typename T>
+std::optional<T> FunctionBounds::get(uint64_t address) const {
+  const uint64_t at = address - section_address_;
+  if (at >= section_.size() || section_.size() - at < sizeof(T)) return image_.get<T>(address);
+  T value{};
+  std::memcpy(&value, section_.data() + at, sizeof(T));
+  return value;
+}
+
+std::string FunctionBounds::text_at(uint64_t address, size_t count) const {
+  const uint64_t at = address - section_address_;
+  return at < section_.size() ? section_.substr(static_cast<size_t>(at), count) : image_.read(address, count);
+}
+
 // An entry of .eh_frame at an address, which is what the header's table points to.
 std::optional<FunctionRange> FunctionBounds::entry(uint64_t fde) const {
-  auto length = image_.get<uint32_t>(fde);
-  auto back = image_.get<uint32_t>(fde + 4);
+  auto length = get<uint32_t>(fde);
+  auto back = get<uint32_t>(fde + 4);
   if (!length || !back || *length < 8 || *length == 0xffffffff || *back == 0) return std::nullopt;
   const uint64_t cie = fde + 4 - *back;
-  auto cie_length = image_.get<uint32_t>(cie);
-  auto cie_id = image_.get<uint32_t>(cie + 4);
+  auto cie_length = get<uint32_t>(cie);
+  auto cie_id = get<uint32_t>(cie + 4);
   if (!cie_length || !cie_id || *cie_id != 0 || *cie_length < 5) return std::nullopt;
-  const std::string text = image_.read(cie + 8, std::min<size_t>(kMaxCie, *cie_length - 4));
+  const std::string text = text_at(cie + 8, std::min<size_t>(kMaxCie, *cie_length - 4));
   auto encoding = code_encoding(text);
   if (!encoding || form_size(*encoding) == 0) return std::nullopt;
   const size_t size = form_size(*encoding);
   uint64_t begin = 0, range = 0;
   if (size == 4) {
-    auto first = image_.get<int32_t>(fde + 8);
-    auto second = image_.get<uint32_t>(fde + 12);
+    auto first = get<int32_t>(fde + 8);
+    auto second = get<uint32_t>(fde + 12);
     if (!first || !second) return std::nullopt;
     const bool is_signed = (*encoding & kFormMask) == kSigned4;
     begin = is_signed ? static_cast<uint64_t>(static_cast<int64_t>(*first)) : static_cast<uint32_t>(*first);
     range = *second;
   } else {
-    auto first = image_.get<uint64_t>(fde + 8);
-    auto second = image_.get<uint64_t>(fde + 16);
+    auto first = get<uint64_t>(fde + 8);
+    auto second = get<uint64_t>(fde + 16);
     if (!first || !second) return std::nullopt;
     begin = *first;
     range = *second;
@@ -121,15 +135,16 @@ std::optional<FunctionRange> FunctionBounds::entry(uint64_t fde) const {
 
 void FunctionBounds::read_section(const ElfSection& section) {
   if (section.size > kMaxSection) return;
-  uint64_t at = section.address;
-  const uint64_t end = section.address + section.size;
-  if (end < at) return;
-  while (at < end && ranges_.size() < kMaxRanges) {
-    auto length = image_.get<uint32_t>(at);
+  section_ = image_.read(section.address, static_cast<size_t>(section.size));
+  section_address_ = section.address;
+  for (uint64_t at = 0; at < section_.size() && ranges_.size() < kMaxRanges;) {
+    auto length = get<uint32_t>(section_address_ + at);
     if (!length || *length == 0 || *length == 0xffffffff) break;   // the end; 64-bit entries: nobody writes them
-    if (auto found = entry(at)) ranges_.push_back(*found);
+    if (auto found = entry(section_address_ + at)) ranges_.push_back(*found);
     at += 4 + static_cast<uint64_t>(*length);
   }
+  section_.clear();
+  section_.shrink_to_fit();
   std::sort(ranges_.begin(), ranges_.end(),
             [](const FunctionRange& a, const FunctionRange& b) { return a.begin < b.begin; });
 }

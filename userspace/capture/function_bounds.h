@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "capture/elf_image.h"
@@ -29,9 +30,14 @@ class FunctionBounds {
   void use_table(uint64_t header);
   void read_section(const ElfSection& section);
   std::optional<FunctionRange> entry(uint64_t fde) const;
+  template <typename T>
+  std::optional<T> get(uint64_t address) const;   // of section_ while it is held, else of the file
+  std::string text_at(uint64_t address, size_t count) const;
 
   const ElfImage& image_;
   uint64_t header_ = 0, table_ = 0, count_ = 0;   // .eh_frame_hdr: searched in the file, not loaded
+  std::string section_;                            // .eh_frame while it is read
+  uint64_t section_address_ = 0;
   std::vector<FunctionRange> ranges_;              // without it: .eh_frame, sorted
 };
 

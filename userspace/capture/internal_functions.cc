@@ -3,6 +3,7 @@
 #include <elf.h>
 
 #include <array>
+#include <cstring>
 #include <optional>
 #include <string_view>
 
@@ -15,11 +16,14 @@ struct Internal {
   std::string_view name;
   std::string_view caller;                     // the public function whose first call it is
   std::array<std::string_view, 2> also;        // public functions that must end there too, where they exist
+  // What stands for the name in OpenSSL 1.1: ERR_put_error(library, function, ...), the numbers of its
+  // public sslerr.h and bioerr.h.
+  uint32_t library, function;
 };
 constexpr std::array kInternals = {
-    Internal{"ssl_read_internal", "SSL_read", {"SSL_read_ex", ""}},
-    Internal{"ssl_write_internal", "SSL_write", {"SSL_write_ex", "SSL_write_ex2"}},
-    Internal{"bio_write_intern", "BIO_write", {"BIO_write_ex", ""}},
+    Internal{"ssl_read_internal", "SSL_read", {"SSL_read_ex", ""}, 20, 523},
+    Internal{"ssl_write_internal", "SSL_write", {"SSL_write_ex", "SSL_write_ex2"}, 20, 524},
+    Internal{"bio_write_intern", "BIO_write", {"BIO_write_ex", ""}, 32, 128},
 };
 constexpr size_t kMaxBody = 16384;   // bytes of one function that are looked at
 
@@ -40,14 +44,11 @@ class Finder {
     return out;
   }
 
-  bool refers_to(const Body& body, std::string_view name) const {
-    bool found = false;
-    visit_references(body.code, body.address, [&](uint64_t target, size_t) {
-      const std::string text = image_.read(target, name.size() + 1);
-      found = text.size() == name.size() + 1 && text.starts_with(name) && text.back() == '\0';
-      return !found;
-    });
-    return found;
+  // Its error messages bear the name, or the number that stands for it.
+  bool carries(const Body& body, const Internal& row) const {
+    return refers_to(body, row.name) ||
+           (body.code.find(load('\xbf', row.library)) != std::string::npos &&    // mov $library,%edi
+            body.code.find(load('\xbe', row.function)) != std::string::npos);   // mov $function,%esi
   }
 
   // The first function of this file, beside itself, that it calls (or, as its last act, jumps to).
@@ -66,6 +67,22 @@ class Finder {
   }
 
  private:
+  bool refers_to(const Body& body, std::string_view name) const {
+    bool found = false;
+    visit_references(body.code, body.address, [&](uint64_t target, size_t) {
+      const std::string text = image_.read(target, name.size() + 1);
+      found = text.size() == name.size() + 1 && text.starts_with(name) && text.back() == '\0';
+      return !found;
+    });
+    return found;
+  }
+
+  static std::string load(char opcode, uint32_t value) {
+    std::string out(5, opcode);
+    std::memcpy(out.data() + 1, &value, sizeof(value));
+    return out;
+  }
+
   const ElfImage& image_;
   const FunctionBounds& bounds_;
 };
@@ -81,11 +98,11 @@ std::string find_one(const Finder& finder, const Internal& row, const std::map<s
   if (!caller) return "-";
   auto body = finder.body(*caller);
   if (!body) return "no unwind entry for " + std::string(row.caller);
-  if (finder.refers_to(*body, row.name)) return "it is inlined in " + std::string(row.caller);
+  if (finder.carries(*body, row)) return "it is inlined in " + std::string(row.caller);
   auto call = finder.first_call(*body, false);
   if (!call) return std::string(row.caller) + " calls no function of this file";
   auto target = finder.body(call->target);
-  if (!target || !finder.refers_to(*target, row.name))
+  if (!target || !finder.carries(*target, row))
     return "what " + std::string(row.caller) + " calls first does not carry its name";
   if (auto symbol = address(row.name); symbol && *symbol != call->target)
     return "its symbol is not what " + std::string(row.caller) + " calls";

@@ -1,6 +1,6 @@
 // The probes of one TLS library: which functions of the file, at which instruction, with which cookie.
 //
-// Thread: any one at a time. Detached by the destructor, unless the links are pinned elsewhere.
+// Thread: any one at a time. Detached by the destructor, unless they are pinned and left (pins.h).
 #pragma once
 
 #include <array>
@@ -12,6 +12,7 @@
 #include "base/owned.h"
 #include "base/result.h"
 #include "infertrail/event.h"
+#include "capture/pins.h"
 
 namespace infertrail {
 
@@ -46,6 +47,8 @@ class LibraryProbes {
   }
 
   const std::vector<Fd>& links() const { return links_; }
+  // They stay attached when this process is killed.
+  void keep(std::vector<LinkPin> pins) { pins_ = std::move(pins); }
   size_t count() const { return links_.size(); }
   uint32_t library() const { return library_; }
   // SSL_read and SSL_write are among them, not BIO_write alone.
@@ -59,6 +62,7 @@ class LibraryProbes {
   uint32_t library_;
   bool moves_plaintext_;
   std::string how_;
+  std::vector<LinkPin> pins_;   // goes before the links
 };
 
 }  // namespace infertrail

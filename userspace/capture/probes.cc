@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,8 +14,8 @@
 
 #include "base/procfs.h"
 #include "capture/kernel_needs.h"
+#include "capture/skeleton.h"
 #include "capture/uprobe_link.h"
-#include "infertrail.skel.h"
 
 namespace infertrail {
 namespace {
@@ -79,28 +80,47 @@ Status Probes::load(const ProbeOptions& options) {
   if (uprobe_multi_)
     for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
       bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
+  TRY_STATUS(open_pins(options));
+  const uint64_t carry = pins_ ? options.carry_bytes / sizeof(uint64_t) : 0;
+  if (carry == 0)
+    bpf_map__set_autocreate(object_->maps.carry, false);
+  else
+    bpf_map__set_max_entries(object_->maps.carry, static_cast<uint32_t>(carry));
+  TRY_STATUS(adopt_maps());
+  object_->rodata->generation = pins_ ? pins_->generation() : 1;
   if (int error = infertrail_bpf__load(object_); error != 0)
     return Error{Code::kUnsupported,
                  "kernel " + kernel_release() + " refused the BPF programs: " + reason(error) +
                      " (needs 6.1 or later; run `infertrail doctor` and see log_level: debug)"};
-  return {};
+  read_adoption();
+  TRY_STATUS(keep_maps());
+  return map_carry();
+}
+
+// Takes the link; pinned where pins are kept.
+Status Probes::keep(const char* name, bpf_link* link) {
+  links_.push_back(link);
+  if (!pins_) return {};
+  auto pinned = pins_->keep_link(name, bpf_link__fd(link));
+  return pinned.ok() ? Status() : pinned.error();
 }
 
 Status Probes::required(const char* name, void* program) {
   bpf_link* link = bpf_program__attach(static_cast<bpf_program*>(program));
   if (!link) return Error{Code::kUnsupported, std::string("attach ") + name + ": " + reason(errno)};
-  links_.push_back(link);
+  TRY_STATUS(keep(name, link));
   features_.push_back({name, true, "attached"});
   return {};
 }
 
-void Probes::optional(const char* name, void* program, const std::string& without, bool needed) {
+Status Probes::optional(const char* name, void* program, const std::string& without, bool needed) {
   bpf_link* link = nullptr;
   if (bpf_program__fd(static_cast<bpf_program*>(program)) >= 0)
     link = bpf_program__attach(static_cast<bpf_program*>(program));
-  if (link) links_.push_back(link);
+  if (link) TRY_STATUS(keep(name, link));
   features_.push_back({name, link != nullptr, link ? "attached" : without, needed});
   if (!link) spdlog::info("probe={} state=missing effect=\"{}\"", name, without);
+  return {};
 }
 
 Status Probes::attach(const ProbeOptions& options) {
@@ -110,13 +130,13 @@ Status Probes::attach(const ProbeOptions& options) {
   TRY_STATUS(required("sched_process_exit", programs.process_exit));
   TRY_STATUS(required("inet_sock_set_state", programs.socket_state));
   TRY_STATUS(required("inet_sock_set_state again", programs.socket_state_again));
-  optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep every 5 s");
-  optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep every 5 s");
+  TRY_STATUS(optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep every 5 s"));
+  TRY_STATUS(optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep every 5 s"));
   const std::string worker = "the listener's process stands for its workers";
-  optional("kprobe tcp_sendmsg", programs.tcp_send_enter, "not here; flow owners come from accept", false);
-  optional("kprobe tcp_recvmsg", programs.tcp_receive_enter, "not here; flow owners come from accept", false);
-  optional("sys_exit_accept4", programs.accept4_exit, worker);
-  optional("sys_exit_accept", programs.accept_exit, worker);
+  TRY_STATUS(optional("kprobe tcp_sendmsg", programs.tcp_send_enter, "not here; flow owners come from accept", false));
+  TRY_STATUS(optional("kprobe tcp_recvmsg", programs.tcp_receive_enter, "not here; flow owners come from accept", false));
+  TRY_STATUS(optional("sys_exit_accept4", programs.accept4_exit, worker));
+  TRY_STATUS(optional("sys_exit_accept", programs.accept_exit, worker));
 
   std::string root = options.cgroup_root.empty() ? cgroup2_mount() : options.cgroup_root;
   if (root.empty())
@@ -129,7 +149,7 @@ Status Probes::attach(const ProbeOptions& options) {
     bpf_link* link = bpf_program__attach_cgroup(program, cgroup_.get());
     if (!link)
       return Error{Code::kUnsupported, "attach cgroup_skb at " + root + ": " + reason(errno)};
-    links_.push_back(link);
+    TRY_STATUS(keep(bpf_program__name(program), link));
   }
   features_.push_back({"cgroup_skb", true, "attached at " + root});
   features_.push_back({"uprobe_multi", uprobe_multi_,
@@ -140,14 +160,31 @@ Status Probes::attach(const ProbeOptions& options) {
 }
 
 Probes::~Probes() {
-  if (object_ && object_->bss) object_->bss->armed = 0;
+  if (!object_) return;
+  std::vector<Fd> older;   // held, so that they are detached when we return and not some time later
+  Status unpinned;
+  if (leaving_) {
+    for (bpf_link* link : links_) bpf_link__disconnect(link);
+  } else if (pins_ && adoption_.adopted && !armed_) {
+    unpinned = pins_->drop_generation(pins_->generation());   // this start failed: the old capture goes on
+  } else if (object_->data_shared) {
+    disarm();
+    if (pins_) {
+      for (uint32_t generation : pins_->older())
+        for (Fd& link : pins_->links(generation)) older.push_back(std::move(link));
+      unpinned = pins_->remove();
+    }
+  }
+  if (!unpinned.ok()) spdlog::error("pins=left error=\"{}\"", unpinned.error().message);
   detach(links_);
-  if (object_) infertrail_bpf__destroy(object_);
+  if (carry_) munmap(carry_, carry_size_);
+  infertrail_bpf__destroy(object_);
 }
 
-void Probes::arm() { object_->bss->armed = 1; }
-void Probes::disarm() { object_->bss->armed = 0; }
-void Probes::take_new(bool on) { object_->bss->take_new = on; }
+void Probes::disarm() {
+  for (uint32_t& generation : state()->acting) __atomic_store_n(&generation, 0, __ATOMIC_SEQ_CST);
+}
+void Probes::take_new(bool on) { state()->take_new = on; }
 
 Status Probes::select(uint32_t tgid) {
   abi::target_value value{IT_TARGET_SELECTED, 0};
@@ -158,6 +195,7 @@ Status Probes::select(uint32_t tgid) {
 
 void Probes::deselect(uint32_t tgid) {
   bpf_map_delete_elem(bpf_map__fd(object_->maps.targets), &tgid);
+  if (pins_) bpf_map_delete_elem(bpf_map__fd(object_->maps.target_notes), &tgid);
 }
 
 Status Probes::watch_port(uint16_t port) {
@@ -172,15 +210,16 @@ void Probes::unwatch_port(uint16_t port) {
 }
 
 Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
-  abi::sock_owner owner{};
-  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.sock_owners), &fd, &owner) == 0) {
+  // The process goes on meanwhile: what a program wrote about its connect() is not overwritten.
+  const int map = bpf_map__fd(object_->maps.sock_owners);
+  abi::sock_owner owner{tgid, flags};
+  if (bpf_map_update_elem(map, &fd, &owner, BPF_NOEXIST) == 0) return {};
+  if (errno == EEXIST && bpf_map_lookup_elem(map, &fd, &owner) == 0) {
     if (owner.flags & IT_SOCK_WATCH) return {};   // seen from its beginning
-    flags |= owner.flags & IT_SOCK_ACTIVE;
+    owner = {tgid, flags | (owner.flags & IT_SOCK_ACTIVE)};
+    if (bpf_map_update_elem(map, &fd, &owner, BPF_EXIST) == 0) return {};
   }
-  owner = {tgid, flags};
-  if (bpf_map_update_elem(bpf_map__fd(object_->maps.sock_owners), &fd, &owner, BPF_ANY) != 0)
-    return Error{Code::kIo, "watch a socket of process " + std::to_string(tgid) + ": " + reason(errno)};
-  return {};
+  return Error{Code::kIo, "watch a socket of process " + std::to_string(tgid) + ": " + reason(errno)};
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
@@ -193,6 +232,13 @@ Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
                                                     bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
                                                    path, fd, number));
   next_library_++;
+  if (!pins_) return library;
+  std::vector<LinkPin> pinned;
+  for (const Fd& link : library.links()) {
+    TRY(std::string pin, pins_->keep_link("library", link.get()));
+    pinned.emplace_back(*pins_, std::move(pin));
+  }
+  library.keep(std::move(pinned));
   return library;
 }
 
@@ -230,8 +276,8 @@ void Probes::forget(uint32_t tgid) {
   }
 }
 
-std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {
-  std::array<LossCount, IT_LOSS_KINDS> out{};
+LossCounts Probes::losses() const {
+  LossCounts out{};
   const int cpus = libbpf_num_possible_cpus();
   if (cpus <= 0) return out;
   std::vector<abi::loss_counter> values(static_cast<size_t>(cpus));
@@ -260,7 +306,7 @@ LibraryHits Probes::hits(uint32_t library) const {
 }
 
 uint64_t Probes::missed() const {
-  uint64_t out = 0;
+  uint64_t out = inherited_missed_;
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object_->obj) {
     bpf_prog_info info{};

@@ -3,42 +3,19 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <cstring>
 
 #include "base/file.h"
 #include "base/owned.h"
+#include "unit/capture/elf_files.h"
 #include "unit/fake_proc.h"
 
 namespace infertrail {
 namespace {
 
-// The file that a function of this process comes from, and where in it.
-std::string file_of(const void* function) {
-  Dl_info info{};
-  return dladdr(function, &info) != 0 ? info.dli_fname : "";
-}
-
-Result<TlsSymbols> symbols_of(const std::string& path) {
-  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  EXPECT_TRUE(fd.valid()) << path;
-  return read_tls_symbols(fd.get());
-}
-
-// The truth about a file that is not stripped, by binutils: the offset of a symbol. 0: there is none.
-uint64_t symbol_of(const std::string& path, const std::string& name) {
-  const std::string command = "nm '" + path + "' | awk '$3 == \"" + name + "\" { print $1 }'";
-  Owned<FILE, pclose> pipe(popen(command.c_str(), "r"));
-  char line[64] = "";
-  if (!pipe || !fgets(line, sizeof(line), pipe.get())) return 0;
-  const uint64_t address = strtoull(line, nullptr, 16);
-  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const FileSource source(fd.get());
-  auto image = ElfImage::open(source);
-  return image.ok() ? image.value().offset_of(address).value_or(0) : 0;
-}
+using namespace elf_files;
 
 std::string bytes_at(const std::string& path, uint64_t offset, size_t n) {
   std::string out(n, 0);
@@ -98,8 +75,13 @@ TEST(TlsLibraryTest, Trap10_InternalFunctionsByTwoWaysNotByVersion) {
   EXPECT_FALSE(tls.value().write_internal_has_flags);   // Debian 12: OpenSSL 3.0
   auto program = symbols_of(IT_STATIC_PEER);
   ASSERT_TRUE(program.ok());
+  Fd fd(open(IT_STATIC_PEER, O_RDONLY | O_CLOEXEC));
+  const FileSource source(fd.get());
+  auto image = ElfImage::open(source);
+  ASSERT_TRUE(image.ok());
+  auto truth = nm(IT_STATIC_PEER);
   for (const char* name : {"ssl_read_internal", "ssl_write_internal", "bio_write_intern"})
-    EXPECT_EQ(symbol_of(IT_STATIC_PEER, name), program.value().offsets[name]) << name;
+    EXPECT_EQ(image.value().offset_of(truth[name].address), program.value().offsets[name]) << name;
 }
 
 // OpenSSL 3.6 with CET: other prologues, a fifth argument, SSL_write_ex as a jump (trap 45).
