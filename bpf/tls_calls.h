@@ -27,10 +27,11 @@ static __always_inline int entered(struct pt_regs *ctx, u64 cookie, u64 length, 
                       .kind = IT_COOKIE_FUNCTION(cookie)};
   int left = 0;
   struct call *entry = bpf_map_lookup_elem(&calls, &key);
-  if (entry && entry->kind && entry->ssl == call.ssl && (entry->kind != IT_CALL_HANDSHAKE || entry->stack == call.stack)) {
+  if (entry && entry->kind && entry->ssl == call.ssl &&
+      (entry->kind != IT_CALL_HANDSHAKE || entry->stack == call.stack)) {
     if (entry->stack > call.stack) return 0;   /* the outermost wins; this return will not match */
     call.nested = entry->nested;               /* it was left without a return, or jumped here */
-    left = 1;
+    left = entry->stack != call.stack;         /* equal: another generation of us saw it, too */
   } else if (entry && entry->kind) {
     struct call saved = *entry;
     struct call_key around = {.id = key.id, .level = 1};

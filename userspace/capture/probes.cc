@@ -223,9 +223,15 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
+  const uint32_t number = next_library_ % IT_LIBRARIES;   // most files are no TLS libraries
+  const int cpus = libbpf_num_possible_cpus();
+  const std::vector<abi::library_hits> none(cpus > 0 ? static_cast<size_t>(cpus) : 0);
+  if (none.empty() || bpf_map_update_elem(bpf_map__fd(object_->maps.library_hits), &number, none.data(), BPF_ANY) != 0)
+    return Error{Code::kIo, "count the hits of " + path + ": " + reason(errno)};
   TRY(LibraryProbes library, LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
                                                     bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
-                                                   path, fd, next_library_++ % IT_LIBRARIES));
+                                                   path, fd, number));
+  next_library_++;
   if (!pins_) return library;
   std::vector<LinkPin> pinned;
   for (const Fd& link : library.links()) {

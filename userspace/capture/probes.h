@@ -141,7 +141,7 @@ class Probes {
   // Drops what the kernel keeps about a process that has ended.
   void forget(uint32_t tgid);
 
-  // Since load; `library` is LibraryProbes::library(). Libraries beyond IT_LIBRARIES share counters.
+  // Since it was attached; `library` is LibraryProbes::library(). Libraries beyond IT_LIBRARIES share counters.
   LibraryHits hits(uint32_t library) const;
   // Since the maps were made: an earlier daemon's, too.
   LossCounts losses() const;
