@@ -300,7 +300,7 @@ Status Daemon::stop(bool hand_over) {
   if (control_) control_->stop();
   if (capture_.joinable()) capture_.join();
   // A start that failed before it took up what the daemon before left, leaves it to the next one.
-  const bool untouched = carry_ && carry_->found().streams > 0 && !replayed_;
+  const bool untouched = carry_ && carry_->enabled() && probes_->adoption().adopted && !replayed_;
   if (probes_ && (hand_over || untouched)) probes_->leave();
   const bool left = probes_ && probes_->left();
   if (probes_ && events_) {
