@@ -111,11 +111,13 @@ Result<std::shared_ptr<const WrittenExchanges>> Daemon::open_carry() {
   carry_ = std::make_unique<Carry>(probes_->carry(), options);
   const CarryFound& found = carry_->found();
   if (!found.fresh.empty()) spdlog::warn("carry=fresh lost={} reason=\"{}\"", found.lost, found.fresh);
-  if (found.lost || found.corrupt > 0 || found.unkept > 0) {
+  const Adoption& before = probes_->adoption();
+  const bool none = before.adopted && !before.handed_over && !found.adopted && !found.lost;   // killed, and kept nothing
+  if (found.lost || none || found.corrupt > 0 || found.unkept > 0) {
     spdlog::warn("lost=carry segments={} records={}", found.corrupt, found.unkept);
     note("gap", "lost: open exchanges of the daemon before",
          {{"reason", "daemon_down"},
-          {"why", found.lost ? found.fresh : "it was full or damaged"},
+          {"why", none ? "it was killed and had no memory to keep them" : found.lost ? found.fresh : "it was full or damaged"},
           {"damaged_segments", std::to_string(found.corrupt)},
           {"records_without_room", std::to_string(found.unkept)}});
   }
