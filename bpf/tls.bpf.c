@@ -5,7 +5,7 @@
  * no offsets. What they cannot see: internal callers (openssl s_server), SSL_sendfile, kTLS.
  * The socket behind an object is found without looking at it: at entry of BIO_write the object's
  * first ciphertext is published as a fingerprint, and flow.bpf.c finds it on the wire. */
-#include "emit.h"
+#include "strict.h"
 
 #define KIND_READ 1
 #define KIND_WRITE 2
@@ -110,6 +110,7 @@ static __always_inline void emit_user(struct tls_object *object, u8 direction, u
     copy_step(0, &job);
   else
     bpf_loop(1 << 21, copy_step, &job, 0);
+  press_back();
 }
 
 /* Joined bytes leave before anything else of this object does. */

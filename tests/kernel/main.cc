@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "capture/strict_watchdog.h"
 #include "daemon/mounts.h"
 
 namespace {
@@ -32,6 +33,7 @@ class Skips : public testing::EmptyTestEventListener {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (auto code = infertrail::run_as_watchdog(argc, argv)) return *code;
   testing::InitGoogleTest(&argc, argv);
   testing::UnitTest::GetInstance()->listeners().Append(new Skips);
   const char* level = std::getenv("IT_LOG");

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct ProbeOptions {
   uint64_t data_ring_bytes = 64u << 20;      // power of two, a multiple of the page size
   uint64_t control_ring_bytes = 8u << 20;
   std::string cgroup_root;                   // "" = the mounted cgroup v2 root
+  bool strict = false;                       // watch signals, for capture/strict.h
 };
 
 // What this kernel could and could not give; shown by `doctor`.
@@ -87,6 +89,10 @@ class Probes {
   std::array<LossCount, IT_LOSS_KINDS> losses() const;
   // Events that the kernel did not give to our programs, since load: nothing else tells about them.
   uint64_t missed() const;
+  // Stream ends of the TLS objects of a process, by object id; what their close would have said.
+  std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t tgid) const;
+  // Of a map of the BPF object, by name; -1 when there is none. Ours to keep.
+  int map_fd(const char* name) const;
   // How many keys a hash map of the BPF object holds now; 0 when there is no such map.
   size_t entries(const char* map) const;
   static const char* loss_name(size_t kind);

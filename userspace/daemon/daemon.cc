@@ -71,6 +71,7 @@ Status Daemon::open_capture() {
   ProbeOptions probe_options;
   probe_options.data_ring_bytes = capture.data_ring_bytes();
   probe_options.control_ring_bytes = capture.control_ring_bytes();
+  probe_options.strict = capture.backpressure() == "strict";
   TRY(probes_, Probes::open(probe_options));
   targets_ = std::make_unique<Targets>(*probes_);
 
@@ -85,10 +86,13 @@ Status Daemon::open_capture() {
     workers_.push_back(std::make_unique<Worker>(options, std::move(pipeline)));
     workers.push_back(workers_.back().get());
   }
+  coverage_ = std::make_unique<Coverage>([this](const Coverage::Finding& finding) { note_coverage(finding); });
+  if (const auto every = milliseconds(capture.canary_interval()); every.count() > 0)
+    canary_ = std::make_unique<Canary>(*probes_, *targets_, every);
   intake_ = std::make_unique<Intake>(
-      *targets_, resolver_, workers.size(),
+      *targets_, resolver_, *coverage_, workers.size(),
       [workers](size_t worker, std::vector<StreamMessage> batch) { workers[worker]->push(std::move(batch)); },
-      [this](const StreamFacts& facts) { note_dark(facts); });
+      canary_ ? &canary_->watch() : nullptr);
   TRY(events_, Events::open(*probes_, *intake_));
 
   std::map<std::string, std::string> facts = {{"kernel", kernel_release()}, {"boot_id", boot_id()},
@@ -96,7 +100,11 @@ Status Daemon::open_capture() {
   for (const ProbeFeature& feature : probes_->features())
     facts["probe " + feature.name] = feature.ok ? feature.detail : "missing: " + feature.detail;
   for (const std::string& selector : config_.targets()) facts["target " + selector] = "selected";
+  facts["backpressure"] = capture.backpressure();
   note("capture.start", "capture starts", facts);
+  if (probe_options.strict) {
+    TRY(strict_, Strict::open(*probes_));
+  }
   probes_->arm();   // the targets are attached one by one from here on; nothing was selected before
   capture_ = std::thread([this] { capture_loop(); });
   for (const std::string& selector : config_.targets()) TRY_STATUS(targets_->add(selector));
@@ -109,10 +117,11 @@ Status Daemon::open_control() {
                      *trail_,
                      config_.trail(),
                      [this](StatusReply* out) { fill_status(out); },
+                     [this](uint32_t pid) { return coverage_->of(pid); },
                      [this](const std::string& what, const std::string& selector, uid_t by) {
                        note("target", what, {{"selector", selector}, {"by_uid", std::to_string(by)}});
                      },
-                     [this] { return stopping_.load(); }};
+                     [this] { return closing_.load(); }};
   TRY(control_, ControlServer::open(config_.socket(), api_routes(std::move(sources))));
   return {};
 }
@@ -130,6 +139,7 @@ void Daemon::capture_loop() {
     intake_->flush();
     event_count_ = events_->counts().events;
     event_bytes_ = events_->counts().bytes;
+    malformed_ = events_->counts().malformed;
     const auto now = std::chrono::steady_clock::now();
     if (now >= next_tick && events_->drained()) {
       intake_->tick(probes_->waiting_reads(), began_ns);
@@ -142,24 +152,52 @@ void Daemon::capture_loop() {
   }
 }
 
-// Losses that no stream can name (identity, maps) become records of their own.
+std::map<std::string, LossCount> Daemon::all_losses() const {
+  std::map<std::string, LossCount> out;
+  const auto kernel = probes_->losses();
+  for (size_t kind = 0; kind < kernel.size(); kind++) out[Probes::loss_name(kind)] = kernel[kind];
+  out["probe_missed"] = {probes_->missed(), 0};
+  out["orphans"] = intake_->orphans_lost();
+  out["malformed"] = {malformed_, 0};
+  out["refused"] = {counts_.refused, counts_.refused_bytes};
+  std::erase_if(out, [](const auto& each) { return each.second.events == 0; });
+  return out;
+}
+
+// What a record of its stream may not say becomes a record of its own: kinds that no stream can name,
+// and the sums of those that one can.
 void Daemon::watch_losses() {
-  const auto now = probes_->losses();
-  for (size_t kind = 0; kind < now.size(); kind++) {
-    const uint64_t events = now[kind].events - reported_[kind].events;
-    const uint64_t bytes = now[kind].bytes - reported_[kind].bytes;
-    if (events == 0) continue;
-    spdlog::warn("lost={} events={} bytes={}", Probes::loss_name(kind), events, bytes);
-    note("gap", std::string("lost: ") + Probes::loss_name(kind),
-         {{"reason", Probes::loss_name(kind)},
-          {"events", std::to_string(events)},
-          {"bytes", std::to_string(bytes)}});
+  coverage_->probes_missed(probes_->missed());
+  for (auto& [kind, now] : all_losses()) note_loss(kind, now, &reported_[kind]);
+  if (!strict_) return;
+  const StrictCounts strict = strict_->counts();
+  const uint64_t unprotected = strict.unprotected - std::exchange(reported_unprotected_, strict.unprotected);
+  if (unprotected == 0) return;
+  spdlog::warn("backpressure=unprotected times={} stops={}", unprotected, strict.stops);
+  note("gap", "unprotected: the ring was over the mark and nobody was stopped",
+       {{"reason", "unprotected"}, {"times", std::to_string(unprotected)}, {"stops", std::to_string(strict.stops)}});
+}
+
+void Daemon::note_loss(const std::string& kind, LossCount now, LossCount* told) {
+  const uint64_t events = now.events - told->events, bytes = now.bytes - told->bytes;
+  if (events == 0) return;
+  *told = now;
+  spdlog::warn("lost={} events={} bytes={}", kind, events, bytes);
+  note("gap", "lost: " + kind,
+       {{"reason", kind}, {"events", std::to_string(events)}, {"bytes", std::to_string(bytes)}});
+}
+
+// A change is a record; while it stays unseen, the status says so.
+void Daemon::watch_canary() {
+  if (!canary_ || !canary_->fly()) return;
+  const Canary::State state = canary_->state();
+  if (state.outcome == Canary::Outcome::kNotSeen && !std::exchange(canary_told_, true)) {
+    spdlog::error("canary=not_seen missing=\"{}\"", state.detail);
+    note("gap", "CAPTURE DOES NOT SEE: a TLS exchange of the daemon's own was not captured",
+         {{"reason", "canary"}, {"missing", state.detail}});
   }
-  reported_ = now;
-  if (const uint64_t missed = probes_->missed(); missed != std::exchange(reported_missed_, missed)) {
-    spdlog::warn("lost=probe_missed events={} since=start", missed);
-    note("gap", "lost: probe_missed", {{"reason", "probe_missed"}, {"events_since_start", std::to_string(missed)}});
-  }
+  if (state.outcome == Canary::Outcome::kSeen && std::exchange(canary_told_, false))
+    note("coverage", "capture sees again: the daemon's own TLS exchange was captured", {});
 }
 
 Status Daemon::run(int stop_fd) {
@@ -167,6 +205,7 @@ Status Daemon::run(int stop_fd) {
   while (!capture_failed_) {
     if (poll(&watched, 1, 1000) > 0) return {};
     watch_losses();
+    watch_canary();
   }
   return Error{Code::kIo, "the capture thread failed; the log says why"};
 }
@@ -183,19 +222,26 @@ void Daemon::drain() {
 
 Status Daemon::stop() {
   if (!trail_) return {};
-  stopping_ = true;
+  closing_ = true;
   if (control_) control_->stop();
+  const bool strict = strict_ != nullptr;
+  strict_.reset();   // while the capture thread still reads: who was held goes on, and finds room
+  if (strict) std::this_thread::sleep_for(20ms);
+  stopping_ = true;
   if (capture_.joinable()) capture_.join();
   if (probes_ && events_) {
     probes_->disarm();
     drain();
     intake_->tick(probes_->waiting_reads(), unix_now_ns());
+    coverage_->finish(unix_now_ns());
     intake_->flush();
     watch_losses();
   }
   workers_.clear();   // each records what is open
   events_.reset();
   intake_.reset();
+  canary_.reset();
+  coverage_.reset();
   targets_.reset();
   probes_.reset();    // nothing of ours is attached from here on
   if (own_) note("capture.stop", "capture stops", {{"events", std::to_string(event_count_)}});
@@ -227,19 +273,28 @@ void Daemon::note(const std::string& kind, const std::string& what,
   put(std::move(record));
 }
 
-void Daemon::note_dark(const StreamFacts& facts) {
+void Daemon::note_coverage(const Coverage::Finding& finding) {
+  const Flow& flow = finding.facts.flow;
+  spdlog::warn("flow={} client={} server={} pid={} state=\"{}\" note=\"{}\"", flow.cookie(), flow.client(),
+               flow.server(), finding.facts.process.pid(), finding.what, finding.note);
   Record record;
-  record.set_kind("gap");
-  *record.mutable_flow() = facts.flow;
-  record.mutable_flow()->set_bind("unresolved");
-  *record.mutable_process() = facts.process;
-  *record.mutable_peer() = facts.peer;
-  record.mutable_event()->set_what("TLS NOT VISIBLE");
-  Gap* gap = record.add_gaps();
-  gap->set_direction("both");
-  gap->set_to(UINT64_MAX);
-  gap->set_reason("tls_not_visible");
-  gap->set_note("this connection carries TLS and none of its plaintext was seen; see infertrail doctor");
+  record.set_kind(finding.over ? "coverage" : "gap");
+  record.set_complete(finding.over);
+  *record.mutable_flow() = flow;
+  if (finding.reason == "tls_not_visible") record.mutable_flow()->set_bind("unresolved");
+  *record.mutable_process() = finding.facts.process;
+  *record.mutable_peer() = finding.facts.peer;
+  record.mutable_event()->set_what(finding.what);
+  if (finding.over) {
+    (*record.mutable_event()->mutable_facts())["note"] = finding.note;
+  } else {
+    Gap* gap = record.add_gaps();
+    gap->set_direction(finding.direction);
+    gap->set_from(finding.from);
+    gap->set_to(finding.to);
+    gap->set_reason(finding.reason);
+    gap->set_note(finding.note);
+  }
   put(std::move(record));
 }
 
@@ -258,6 +313,32 @@ void Daemon::fill_status(StatusReply* out) const {
   }
   out->set_open_connections(sessions);
   out->set_memory_bytes(memory);
+  for (auto& [kind, count] : all_losses()) {
+    Loss* loss = out->add_losses();
+    loss->set_kind(kind);
+    loss->set_events(count.events);
+    loss->set_bytes(count.bytes);
+  }
+  out->set_ring_bytes(events_->ring_bytes());
+  out->set_ring_waiting(events_->waiting_bytes());
+  auto* pressure = out->mutable_backpressure();
+  pressure->set_mode(config_.capture().backpressure());
+  if (strict_) {
+    const StrictCounts strict = strict_->counts();
+    pressure->set_stops(strict.stops);
+    pressure->set_held_now(strict.held_now);
+    pressure->set_unprotected(strict.unprotected);
+  }
+  const CoverageTotals coverage = coverage_->totals();
+  auto* summary = out->mutable_coverage();
+  summary->set_plain(coverage.connections.plain);
+  summary->set_tls(coverage.connections.tls);
+  summary->set_read(coverage.connections.read);
+  summary->set_dark(coverage.connections.dark);
+  summary->set_dark_now(coverage.dark_now);
+  summary->set_incomplete(coverage.connections.incomplete);
+  out->mutable_canary()->set_state("off");
+  if (canary_) canary_->fill(out->mutable_canary());
 }
 
 }  // namespace infertrail

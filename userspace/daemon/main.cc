@@ -6,6 +6,8 @@
 
 #include <cstdio>
 
+#include "capture/strict_watchdog.h"
+#include "daemon/canary_child.h"
 #include "daemon/daemon.h"
 #include "daemon/mounts.h"
 #include "daemon/options.h"
@@ -32,6 +34,8 @@ void set_up_log(const std::string& level) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (auto code = run_as_watchdog(argc, argv)) return *code;
+  if (auto code = run_as_canary(argc, argv)) return *code;
   auto options = parse_options(argc, argv);
   if (!options.ok()) return complain(options.error(), kUsage);
   if (options.value().help) return std::fputs(usage().c_str(), stdout) < 0;

@@ -24,8 +24,10 @@ void Pipeline::record(const Exchange& exchange, const StreamFacts& facts) {
 
 void Pipeline::record(Record record) {
   masker_.mask(&record);   // before this line payload is in memory only
+  const uint64_t bytes = record.request().bytes() + record.response().bytes();
   if (auto status = trail_.append(std::move(record)); !status.ok()) {
     counts_.refused++;
+    counts_.refused_bytes += bytes;
     spdlog::error("trail=refused error=\"{}\"", status.error().message);
   }
 }
