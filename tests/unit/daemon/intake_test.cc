@@ -233,6 +233,53 @@ TEST_F(IntakeTest, AProcessThatEndsEndsItsObjects) {
   EXPECT_EQ((std::vector<std::string>{"exit 100"}), targets_.log);
 }
 
+TEST_F(IntakeTest, AProcessThatEndsTellsHowFarItsStreamsWent) {
+  object(4, 100);
+  sent();
+  targets_.ends[4] = {30, 40};
+  auto end = event<abi::process_event>(IT_EXIT);
+  end.tgid = 100;
+  intake_.on_exit(end);
+  auto messages = sent();
+  ASSERT_EQ(1u, messages.size());
+  EXPECT_TRUE(messages[0].ends_known);
+  EXPECT_EQ(30u, messages[0].end[IT_IN]);
+  EXPECT_EQ(40u, messages[0].end[IT_OUT]);
+}
+
+TEST_F(IntakeTest, OrphansWithoutAConnectionAreCounted) {
+  abi::orphan_event orphan{};
+  orphan.data = event<abi::data_event>(IT_ORPHAN_DATA);
+  orphan.data.header.time_ns -= 6'000'000'000;
+  intake_.on_orphan(orphan, "lost");
+  intake_.tick({}, unix_now_ns());
+  EXPECT_EQ(1u, intake_.orphans_lost().events);
+  EXPECT_EQ(4u, intake_.orphans_lost().bytes);
+}
+
+TEST_F(IntakeTest, NothingOfTheCanaryReachesAWorker) {
+  CanaryWatch watch;
+  Intake intake(targets_, resolver_, coverage_, 1, [this](size_t, std::vector<StreamMessage> batch) {
+    for (StreamMessage& each : batch) sent_.push_back(std::move(each));
+  }, &watch);
+  watch.begin(150);
+  abi::flow_open_event opened = flow(9, 150, IT_ROLE_CLIENT, IT_FLOW_TLS);
+  intake.on_flow_open(opened);
+  auto open = event<abi::tls_open_event>(IT_TLS_OPEN);
+  open.object = 4;
+  open.tgid = 150;
+  intake.on_tls_open(open);
+  auto bytes = event<abi::data_event>(IT_TLS_DATA);
+  bytes.stream = 4;
+  bytes.tgid = 150;
+  intake.on_data(bytes, "x");
+  watch.end();
+  intake.on_data(bytes, "late");
+  intake.flush();
+  for (const StreamMessage& each : sent_) EXPECT_EQ(Kind::kForget, each.kind);
+  EXPECT_EQ(0u, coverage_.of(150).tls);
+}
+
 TEST_F(IntakeTest, TheWorkerThatAcceptedIsTheProcess) {
   owner(9, 120);   // accept() comes before the first byte
   intake_.on_flow_open(flow(9, 100));
