@@ -59,7 +59,8 @@ struct flow_state {
   u8 tls;            /* 1: looks like TLS */
   u8 bound;          /* 1: its TLS object is known */
   u8 ignored;        /* 1: owner was no target when it began */
-  u8 reserved[5];
+  u8 closed;         /* 1: its close was told */
+  u8 reserved[4];
   /* What a TLS flow carried, by direction (flow_wire_event). */
   u64 next_record[2];  /* offset of the next record's header */
   u64 sealed[2];

@@ -62,6 +62,7 @@ typedef __u64 u64;
 #define IT_SOCK_WATCH 1     /* owner is or was a target when this was set */
 #define IT_SOCK_ACTIVE 2    /* this end connected */
 #define IT_SOCK_EXISTED 4   /* found by the daemon after it was established */
+#define IT_SOCK_LISTENS 8   /* its listen() was told; accepted sockets inherit it */
 
 /* flow_open_event.flags / bind_event.flags */
 #define IT_FLOW_TLS 1          /* first payload looks like a TLS record */

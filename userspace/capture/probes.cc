@@ -13,6 +13,7 @@
 
 #include "base/procfs.h"
 #include "capture/attach_point.h"
+#include "capture/kernel_needs.h"
 #include "capture/tls_library.h"
 #include "infertrail.skel.h"
 
@@ -130,9 +131,12 @@ Status Probes::load(const ProbeOptions& options) {
     bpf_program__set_autoload(object_->progs.tcp_receive_enter, false);
   }
   bpf_program__set_autoload(object_->progs.signal_sent, options.strict);
+  if (const std::string lacks = missing_kernel_features(); !lacks.empty())
+    return Error{Code::kUnsupported, "kernel " + kernel_release() + " lacks " + lacks +
+                                         ": capture needs kernel 6.1 or later"};
   if (int error = infertrail_bpf__load(object_); error != 0)
     return Error{Code::kUnsupported,
-                 "this kernel refused the BPF programs: " + reason(error) +
+                 "kernel " + kernel_release() + " refused the BPF programs: " + reason(error) +
                      " (needs 6.1 or later; run `infertrail doctor` and see log_level: debug)"};
   return {};
 }
@@ -160,6 +164,7 @@ Status Probes::attach(const ProbeOptions& options) {
   TRY_STATUS(required("sched_process_fork", programs.process_fork));
   TRY_STATUS(required("sched_process_exit", programs.process_exit));
   TRY_STATUS(required("inet_sock_set_state", programs.socket_state));
+  TRY_STATUS(required("inet_sock_set_state again", programs.socket_state_again));
   if (options.strict)
     optional("signal_generate", programs.signal_sent,
              "a process that back-pressure holds and somebody else stops, too, goes on with ours");
@@ -314,6 +319,8 @@ uint64_t Probes::missed() const {
     uint32_t length = sizeof(info);
     const int fd = bpf_program__fd(program);
     if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length) != 0 || info.recursion_misses == 0) continue;
+    // These two stand in for each other: what one was not given, the other was (socket.bpf.c).
+    if (program == object_->progs.socket_state || program == object_->progs.socket_state_again) continue;
     spdlog::debug("program={} missed={}", bpf_program__name(program), info.recursion_misses);
     out += info.recursion_misses;
   }
