@@ -99,6 +99,11 @@ static __always_inline void tell_wire(const struct flow_state *flow) {
   __builtin_memcpy(event->end, flow->end, sizeof(event->end));
   __builtin_memcpy(event->sealed, flow->sealed, sizeof(event->sealed));
   __builtin_memcpy(event->records, flow->records, sizeof(event->records));
+  for (int i = 0; i < 2; i++) {
+    event->skipped[i] = flow->skipped[i];
+    if (flow->wire & (i == IT_IN ? IT_WIRE_LOST_IN : IT_WIRE_LOST_OUT) && flow->end[i] > flow->next_record[i])
+      event->skipped[i] += flow->end[i] - flow->next_record[i];
+  }
   event->state = flow->wire;
   __builtin_memset(event->reserved, 0, sizeof(event->reserved));
   bpf_ringbuf_submit(event, 0);

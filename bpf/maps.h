@@ -60,7 +60,8 @@ struct flow_state {
   u8 bound;          /* 1: its TLS object is known */
   u8 ignored;        /* 1: owner was no target when it began */
   u8 closed;         /* 1: its close was told */
-  u8 reserved[4];
+  u32 base_in;       /* TCP sequence number of received offset 0 */
+  u64 near_in;       /* an offset that was received: the others are less than 2 GiB away */
   /* What a TLS flow carried, by direction (flow_wire_event). */
   u64 next_record[2];  /* offset of the next record's header */
   u64 sealed[2];
@@ -70,6 +71,8 @@ struct flow_state {
   u8 changed[2];       /* a ChangeCipherSpec was seen */
   u8 wire;             /* IT_WIRE_* */
   u8 unused[3];
+  u32 busy[2];         /* 1: a CPU is at it */
+  u64 skipped[2];      /* bytes that passed while the borders were lost, until they were found again */
   u64 told;            /* bytes at the last flow_wire_event, both directions */
   u64 told_ns;
 };

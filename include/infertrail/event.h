@@ -225,11 +225,12 @@ struct flow_wire_event {
   u64 end[2];          /* stream offset after the last byte seen, by direction */
   u64 sealed[2];       /* bytes in bodies of application-data records (type 23), without their headers */
   u32 records[2];      /* such records with a body of at least IT_SEALED_MIN bytes */
+  u64 skipped[2];      /* bytes whose records were not counted: they came out of order */
   u8 state;            /* IT_WIRE_* */
   u8 reserved[7];
 };
 #define IT_SEALED_MIN 25        /* an alert of TLS 1.3 has 19, a key update 22 */
-#define IT_WIRE_LOST_IN 1       /* record borders of that direction were lost: sealed and records stand still */
+#define IT_WIRE_LOST_IN 1       /* record borders of that direction are not known just now */
 #define IT_WIRE_LOST_OUT 2
 #define IT_WIRE_OLD_TLS 4       /* TLS 1.2 or older: nothing of the handshake is application data */
 #define IT_WIRE_LATE 8          /* the flow was not seen from its beginning */
@@ -314,7 +315,7 @@ IT_ASSERT_SIZE(struct tls_open_event, 48);
 IT_ASSERT_SIZE(struct tls_close_event, 40);
 IT_ASSERT_SIZE(struct bind_event, 40);
 IT_ASSERT_SIZE(struct loss_event, 48);
-IT_ASSERT_SIZE(struct flow_wire_event, 72);
+IT_ASSERT_SIZE(struct flow_wire_event, 88);
 IT_ASSERT_SIZE(struct small_reads, 32 + IT_SMALL_BUFFER + IT_SMALL_MAX + 8);
 
 #ifdef __cplusplus

@@ -1,7 +1,6 @@
 """What is missing is said, to the byte; what is not seen raises an alarm; and strict loses nothing."""
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -142,14 +141,12 @@ class Ledger(unittest.TestCase):
         lab.wait_for("the server to be held", lambda: state() == "T")
         daemon.process.kill()
         daemon.process.wait()
+        self.addCleanup(sock.close)
         lab.wait_for("the server to go on", lambda: state() != "T", 5)
 
     def test_tls_that_nobody_reads_is_an_alarm_and_its_end_is_told(self):
-        if not shutil.which("openssl"):
-            self.skipTest("no openssl")
+        # TLS that no probe of ours knows is played by a target that only passes TLS on.
         port = lab.free_port()
-        key, cert = self.lab.certificate()
-        # Static TLS that no probe of ours knows is simulated by a target that only passes TLS through.
         upstream, child = self.server(True)
         proxy = self.lab.child("proxy", [lab.PYTHON, "-c", PROXY, str(port), str(upstream)])
         lab.wait_for("the proxy", lambda: lab.listens(port))
@@ -221,6 +218,7 @@ listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 while True:
     a = listener.accept()[0]; b = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
     threading.Thread(target=pump, args=(a, b)).start(); threading.Thread(target=pump, args=(b, a)).start()
+    del a, b
 """
 
 if __name__ == "__main__":

@@ -108,8 +108,8 @@ bool Coverage::sends_silence(const Flow& flow) const {
   const uint8_t from_server = from_client == IT_IN ? IT_OUT : IT_IN;
   const abi::flow_wire_event& wire = flow.wire;
   const bool old_tls = wire.state & IT_WIRE_OLD_TLS;
-  if (in_step(wire, from_client) && wire.records[from_client] > (old_tls ? 0 : kClientHandshakeRecords)) return true;
-  if (in_step(wire, from_server) && wire.sealed[from_server] > handshake_bytes(wire)) return true;
+  if (wire.records[from_client] > (old_tls ? 0 : kClientHandshakeRecords)) return true;
+  if (wire.sealed[from_server] > handshake_bytes(wire)) return true;
   const uint64_t grown = wire.end[0] - flow.first_end[0] + wire.end[1] - flow.first_end[1];
   return (!in_step(wire, IT_IN) || !in_step(wire, IT_OUT)) && grown > kUncounted;
 }
@@ -173,7 +173,6 @@ void Coverage::settle(Flow& flow) {
   if (!object || flow.dark) return;
   bool missing_any = false;
   for (uint8_t side : {IT_IN, IT_OUT}) {
-    if (!in_step(flow.wire, side)) continue;
     const uint64_t plain = object->end[side], sealed = flow.wire.sealed[side];
     const uint64_t most = plain + kPerRecord * flow.wire.records[side] + handshake_bytes(flow.wire);
     Finding finding = about(flow, "TLS PLAINTEXT MISSING");
@@ -185,7 +184,7 @@ void Coverage::settle(Flow& flow) {
       finding.note = "at least; somewhere in this direction: " + std::to_string(sealed) +
                      " bytes of ciphertext, " + std::to_string(plain) + " of plaintext" +
                      (side == IT_IN ? ". Bytes that the process never read look the same" : "");
-    } else if (side == IT_IN && plain > sealed) {
+    } else if (side == IT_IN && !(flow.wire.state & IT_WIRE_LATE) && plain > sealed + flow.wire.skipped[side]) {
       // What was written may never have left; what was read must have come.
       finding.what = "TLS PLAINTEXT OF ANOTHER CONNECTION";
       finding.to = plain;
