@@ -61,9 +61,16 @@ static __always_inline u64 data_flags(u64 size) {
   return waiting / step != (waiting - size) / step ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Bytes [from, to) of a stream were lost here: counted, and told to the daemon by stream. */
+/* Bytes [from, to) of a stream were lost here: counted, and told to the daemon by stream. What tells
+ * about a loss takes at most half of the control ring: the rest is for whose the bytes are and where
+ * they end. A hole that is not told shows at the next offset or in the totals of the close. */
 static __always_inline void lose(u64 stream, u8 is_tls, u8 direction, u64 from, u64 to, u8 reason) {
   count_loss(reason, to - from);
+  if (bpf_ringbuf_query(&control_ring, BPF_RB_AVAIL_DATA) >
+      bpf_ringbuf_query(&control_ring, BPF_RB_RING_SIZE) / 2) {
+    count_loss(IT_LOSS_CONTROL_FULL, sizeof(struct loss_event));
+    return;
+  }
   struct loss_event *event = RESERVE_CONTROL(struct loss_event, IT_LOSS);
   if (!event) return;
   event->stream = stream;
@@ -90,6 +97,23 @@ static __always_inline void fill_data(struct data_event *event, u64 id, u16 type
   event->tid = (u32)id;
   event->direction = direction;
   __builtin_memset(event->reserved, 0, sizeof(event->reserved));
+}
+
+static __always_inline void tell_wire(const struct flow_state *flow) {
+  struct flow_wire_event *event = RESERVE_CONTROL(struct flow_wire_event, IT_FLOW_WIRE);
+  if (!event) return;
+  event->cookie = flow->cookie;
+  __builtin_memcpy(event->end, flow->end, sizeof(event->end));
+  __builtin_memcpy(event->sealed, flow->sealed, sizeof(event->sealed));
+  __builtin_memcpy(event->records, flow->records, sizeof(event->records));
+  for (int i = 0; i < 2; i++) {
+    event->skipped[i] = flow->skipped[i];
+    if (flow->wire & (i == IT_IN ? IT_WIRE_LOST_IN : IT_WIRE_LOST_OUT) && flow->end[i] > flow->next_record[i])
+      event->skipped[i] += flow->end[i] - flow->next_record[i];
+  }
+  event->state = flow->wire;
+  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
+  bpf_ringbuf_submit(event, 0);
 }
 
 static __always_inline u32 target_state(u32 tgid) {

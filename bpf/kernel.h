@@ -33,6 +33,7 @@ struct signal_struct { atomic_t live; };
 struct task_struct {
   int pid;
   int tgid;
+  unsigned int ptrace;
   u64 start_boottime;
   struct task_struct *real_parent;
   struct task_struct *group_leader;

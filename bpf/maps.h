@@ -105,6 +105,19 @@ struct flow_state {
   u8 ignored;        /* 1: owner was no target when it began */
   u8 closed;         /* 1: its close was told */
   u8 reserved[4];
+  /* What a TLS flow carried, by direction (flow_wire_event). */
+  u64 next_record[2];  /* offset of the next record's header */
+  u64 sealed[2];
+  u32 records[2];
+  u8 header[2][4];     /* bytes of that header that came with an earlier segment */
+  u8 have[2];          /* how many */
+  u8 changed[2];       /* a ChangeCipherSpec was seen */
+  u8 wire;             /* IT_WIRE_* */
+  u8 unused[3];
+  u32 busy[2];         /* 1: a CPU is at it */
+  u64 skipped[2];      /* bytes that passed while the borders were lost, until they were found again */
+  u64 told;            /* bytes at the last flow_wire_event, both directions */
+  u64 told_ns;
 };
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -148,6 +161,21 @@ struct {
   __type(key, struct fingerprint);
   __type(value, struct fingerprint_owner);
 } fingerprints __weak SEC(".maps");
+
+/* Back-pressure (strict.h): switches and counters, and who was stopped by us. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, IT_STRICT_WORDS);
+  __type(key, u32);
+  __type(value, u64);
+} strict __weak SEC(".maps");
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, u32);
+  __type(value, struct stopped_process);
+} stopped __weak SEC(".maps");
 
 /* Connections made on this host: address pair seen from the client -> who connected. */
 struct {

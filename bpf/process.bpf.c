@@ -84,6 +84,7 @@ static __always_inline int ended(struct bpf_raw_tracepoint_args *ctx) {
   if (BPF_CORE_READ(task, signal, live.counter) != 0) return 0;   /* threads remain */
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   if (!target_state(tgid)) return 0;
+  bpf_map_delete_elem(&stopped, &tgid);   /* its number may be another process's soon */
   bpf_map_delete_elem(&targets, &tgid);
   return tell(tgid, IT_EXIT);
 }

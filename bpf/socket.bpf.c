@@ -6,7 +6,7 @@
  * several workers took it is told by kprobes on tcp_recvmsg and tcp_sendmsg where the kernel has
  * them, else by the exits of accept and accept4. Failure loses the worker's pid, not the bytes: the
  * listener's owner stays. */
-#include "emit.h"
+#include "strict.h"
 
 static __always_inline void addresses_of(struct address_pair *out, const struct sock *sk) {
   __builtin_memset(out, 0, sizeof(*out));
@@ -68,6 +68,7 @@ static __always_inline void closed(struct sock *sk, int from) {
   struct flow_state *flow = bpf_sk_storage_get(&flows, sk, 0, 0);
   if (!flow || flow->ignored || flow->closed) return;
   flow->closed = 1;
+  if (flow->tls) tell_wire(flow);
   struct flow_close_event *event = RESERVE_CONTROL(struct flow_close_event, IT_FLOW_CLOSE);
   if (!event) return;
   event->cookie = flow->cookie;
@@ -125,6 +126,7 @@ static __always_inline int owns(const struct sock *sk) {
   u64 id = bpf_get_current_pid_tgid();
   u32 tgid = id >> 32;
   if (!target_state(tgid)) return 0;
+  press_back();   /* with kprobes: before each send and receive, so that plain flows are held, too */
   struct owner_key key = {.tgid = tgid};
   key.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
   if (!key.cookie || bpf_map_lookup_elem(&owners_told, &key)) return 0;

@@ -3,4 +3,5 @@
  * that two units name ("failed to resolve size of underlying type"). */
 #include "process.bpf.c"
 #include "socket.bpf.c"
+#include "strict.bpf.c"
 #include "tls.bpf.c"

@@ -3,7 +3,7 @@
 #ifndef INFERTRAIL_TLS_COPY_H
 #define INFERTRAIL_TLS_COPY_H
 
-#include "emit.h"
+#include "strict.h"
 
 /* Joined small reads, by object: llama-server reads its headers one byte per SSL_read. */
 struct {
@@ -76,6 +76,7 @@ static __always_inline void emit_at(struct tls_object *object, u8 direction, u64
     copy_step(0, &job);
   else
     bpf_loop(1 << 21, copy_step, &job, 0);
+  press_back();
 }
 
 /* Joined bytes leave before anything else of this object does. */

@@ -44,6 +44,7 @@ typedef __u64 u64;
 #define IT_TLS_SHUTDOWN 26
 #define IT_BIND 27
 #define IT_LOSS 28
+#define IT_FLOW_WIRE 40    /* what a TLS flow has carried so far: see flow_wire_event */
 
 /* Which way the bytes went, seen from the monitored process. */
 #define IT_IN 0    /* read / received */
@@ -241,6 +242,25 @@ struct loss_event {
   u8 reserved[5];
 };
 
+/* Ciphertext of a TLS flow as cgroup_skb saw it, to be held against the plaintext of its object. Sent at
+ * each of the first records of application data, when the bytes have doubled, at most a second after
+ * the last one while bytes move, and at the close. */
+struct flow_wire_event {
+  struct event_header header;
+  u64 cookie;
+  u64 end[2];          /* stream offset after the last byte seen, by direction */
+  u64 sealed[2];       /* bytes in bodies of application-data records (type 23), without their headers */
+  u32 records[2];      /* such records with a body of at least IT_SEALED_MIN bytes */
+  u64 skipped[2];      /* bytes whose records were not counted: they came out of order */
+  u8 state;            /* IT_WIRE_* */
+  u8 reserved[7];
+};
+#define IT_SEALED_MIN 25        /* an alert of TLS 1.3 has 19, a key update 22 */
+#define IT_WIRE_LOST_IN 1       /* record borders of that direction are not known just now */
+#define IT_WIRE_LOST_OUT 2
+#define IT_WIRE_OLD_TLS 4       /* TLS 1.2 or older: nothing of the handshake is application data */
+#define IT_WIRE_LATE 8          /* the flow was not seen from its beginning */
+
 /* --- map keys and values that the daemon reads or writes --- */
 
 /* One for all generations of programs that use the same maps. A new daemon attaches its own programs,
@@ -288,6 +308,22 @@ struct library_note {
 };
 struct selector_key {
   u8 text[IT_SELECTOR_MAX];
+};
+
+/* Words of the map `strict`: back-pressure (capture/strict.h). */
+#define IT_STRICT_MARK 0        /* stop producers above this many waiting bytes; 0: never */
+#define IT_STRICT_HEARTBEAT 1   /* CLOCK_MONOTONIC ns at which the daemon last was alive */
+#define IT_STRICT_STOPS 2       /* processes stopped, since load */
+#define IT_STRICT_UNPROTECTED 3 /* times that nobody was stopped because the heartbeat was stale */
+#define IT_STRICT_REFUSED 4     /* times that a producer was not stopped: pid 1, traced, no room */
+#define IT_STRICT_SELF 5        /* the daemon: never stopped */
+#define IT_STRICT_WORDS 6
+#define IT_STRICT_STALE_NS 2000000000ull
+
+struct stopped_process {
+  u64 since_ns;
+  u32 foreign;        /* somebody else has stopped it as well: it is not ours to continue */
+  u32 reserved;
 };
 
 struct target_value {
@@ -381,6 +417,7 @@ IT_ASSERT_SIZE(struct loss_event, 48);
 IT_ASSERT_SIZE(struct shared, 48);
 IT_ASSERT_SIZE(struct call, 48);
 IT_ASSERT_SIZE(struct target_note, 24 + IT_SELECTOR_MAX + 16 + 2 * IT_NAME_MAX + IT_ARGS_MAX);
+IT_ASSERT_SIZE(struct flow_wire_event, 88);
 IT_ASSERT_SIZE(struct small_reads, 32 + IT_SMALL_BUFFER + IT_SMALL_MAX + 8);
 
 #ifdef __cplusplus

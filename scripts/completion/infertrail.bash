@@ -57,7 +57,7 @@ _infertrail() {
         --exe) return ;;
         --pid) return ;;
         --status) return ;;
-        --kind) COMPREPLY=($(compgen -W "exchange undecoded gap capture.start capture.stop target recovery" -- "$cur")); return ;;
+        --kind) COMPREPLY=($(compgen -W "exchange undecoded gap coverage capture.start capture.stop target recovery" -- "$cur")); return ;;
         --grep) return ;;
         --id) return ;;
         --trail) COMPREPLY=($(compgen -d -- "$cur")); return ;;

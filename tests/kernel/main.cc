@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "capture/strict_watchdog.h"
 #include "daemon/mounts.h"
 #include "kernel/restarted.h"
 
@@ -33,6 +34,7 @@ class Skips : public testing::EmptyTestEventListener {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (auto code = infertrail::run_as_watchdog(argc, argv)) return *code;
   using namespace infertrail::testing_kernel;
   if (argc >= 4 && std::string(argv[1]) == kRestartedArgument) {
     if (auto status = infertrail::mount_missing(); !status.ok()) return 1;

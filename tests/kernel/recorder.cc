@@ -122,6 +122,13 @@ void Recorder::on_flow_close(const abi::flow_close_event& event) {
   std::memcpy(flow.end, event.end, sizeof(flow.end));
 }
 
+void Recorder::on_flow_wire(const abi::flow_wire_event& event) {
+  std::lock_guard lock(mutex_);
+  Flow& flow = flows_[event.cookie];
+  flow.wire = event;
+  flow.wires++;
+}
+
 void Recorder::on_flow_owner(const abi::flow_owner_event& event) {
   std::lock_guard lock(mutex_);
   flows_[event.cookie].owners.push_back(event.tgid);

@@ -43,6 +43,8 @@ struct Object : Stream {
 
 struct Flow : Stream {
   abi::flow_open_event open{};
+  abi::flow_wire_event wire{};         // the newest
+  uint64_t wires = 0;
   uint64_t opens = 0;
   std::vector<uint32_t> owners;        // from flow_owner, in order
 };
@@ -68,6 +70,7 @@ class Recorder : public CaptureHandler {
   void on_listen(const abi::listen_event& event) override;
   void on_flow_open(const abi::flow_open_event& event) override;
   void on_flow_close(const abi::flow_close_event& event) override;
+  void on_flow_wire(const abi::flow_wire_event& event) override;
   void on_flow_owner(const abi::flow_owner_event& event) override;
   void on_tls_open(const abi::tls_open_event& event) override;
   void on_tls_close(const abi::tls_close_event& event) override;

@@ -124,6 +124,16 @@ std::vector<std::string> as_server(std::vector<std::string> arguments) {
 
 }  // namespace
 
+// Plaintext <= ciphertext <= plaintext + records x overhead + what a handshake of ours has.
+static void expect_sealed(const Flow& flow, const Told& told) {
+  EXPECT_EQ(0, flow.wire.state & IT_WIRE_LATE);
+  for (auto [direction, plain] : {std::pair{IT_IN, told.in}, {IT_OUT, told.out}}) {
+    EXPECT_LE(plain, flow.wire.sealed[direction] + flow.wire.skipped[direction]);
+    EXPECT_GE(plain + 64 * flow.wire.records[direction] + 4096, flow.wire.sealed[direction]);
+    EXPECT_EQ(flow.end[direction], flow.wire.end[direction]);
+  }
+}
+
 void expect_tls(Stand& stand, const Told& told, bool server) {
   SCOPED_TRACE((server ? "server end, port " : "client end, port ") + std::to_string(told.local));
   Object object;
@@ -143,6 +153,12 @@ void expect_tls(Stand& stand, const Told& told, bool server) {
   EXPECT_EQ(server ? IT_ROLE_SERVER : IT_ROLE_CLIENT, object.role);
   EXPECT_EQ(told.pid, object.data_tgid);
   expect_bytes(object, told);
+  Flow flow;
+  ASSERT_TRUE(stand.wait([&] {
+    flow = stand.seen().flows()[object.cookie];
+    return flow.closed;
+  }));
+  expect_sealed(flow, told);
 }
 
 void expect_plain(Stand& stand, const Told& told, uint32_t owner, bool server) {

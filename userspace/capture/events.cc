@@ -2,8 +2,6 @@
 
 #include <bpf/libbpf.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -31,13 +29,14 @@ size_t size_of(uint16_t type) {
     case IT_TLS_SHUTDOWN: return sizeof(abi::tls_close_event);
     case IT_BIND: return sizeof(abi::bind_event);
     case IT_LOSS: return sizeof(abi::loss_event);
+    case IT_FLOW_WIRE: return sizeof(abi::flow_wire_event);
     default: return 0;
   }
 }
 
 bool ends_something(uint16_t type) {
   return type == IT_FLOW_CLOSE || type == IT_TLS_CLOSE || type == IT_TLS_SHUTDOWN ||
-         type == IT_EXIT || type == IT_LOSS;
+         type == IT_EXIT || type == IT_LOSS || type == IT_FLOW_WIRE;
 }
 
 template <typename T>
@@ -61,27 +60,13 @@ Result<std::unique_ptr<Events>> Events::open(const Probes& probes, CaptureHandle
   events->data_ = ring_buffer__new(probes.data_fd(), on_data_record, events.get(), nullptr);
   if (!events->control_ || !events->data_)
     return Error{Code::kIo, std::string("map the event rings: ") + std::strerror(errno)};
-  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  for (auto [into, offset] : {std::pair{&events->consumer_page_, size_t{0}}, {&events->producer_page_, page}}) {
-    void* mapped = mmap(nullptr, page, PROT_READ, MAP_SHARED, probes.data_fd(), static_cast<off_t>(offset));
-    if (mapped == MAP_FAILED)
-      return Error{Code::kIo, std::string("map the data ring's positions: ") + std::strerror(errno)};
-    into->reset(mapped);
-  }
+  TRY(events->fill_, RingFill::open(probes.data_fd()));
   events->epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
   if (!events->epoll_.valid())
     return Error{Code::kIo, std::string("epoll_create1: ") + std::strerror(errno)};
   TRY_STATUS(watch(events->epoll_.get(), probes.control_fd()));
   TRY_STATUS(watch(events->epoll_.get(), probes.data_fd()));
   return events;
-}
-
-void Events::Unmap::operator()(void* page) const {
-  munmap(page, static_cast<size_t>(sysconf(_SC_PAGESIZE)));
-}
-
-uint64_t Events::position(const std::unique_ptr<void, Unmap>& page) const {
-  return __atomic_load_n(static_cast<const unsigned long*>(page.get()), __ATOMIC_ACQUIRE);
 }
 
 Events::~Events() {
@@ -96,11 +81,11 @@ Status Events::round(int timeout_ms) {
   if (int n = ring_buffer__consume(control_); n < 0)
     return Error{Code::kIo, std::string("read the control ring: ") + std::strerror(-n)};
   round_bytes_ = 0;
-  const uint64_t written = position(producer_page_);
+  const uint64_t written = fill_.produced();
   const int n = ring_buffer__consume(data_);
   if (n < 0 && n != kRoundOver)
     return Error{Code::kIo, std::string("read the data ring: ") + std::strerror(-n)};
-  drained_ = position(consumer_page_) >= written;
+  drained_ = fill_.consumed() >= written;
   if (!drained_) return {};
   std::vector<std::string> ends;
   ends.swap(later_);
@@ -156,6 +141,7 @@ void Events::deliver(const abi::event_header& header, std::string_view record) {
     case IT_LISTEN: return handler_.on_listen(as<abi::listen_event>(record));
     case IT_FLOW_OPEN: return handler_.on_flow_open(as<abi::flow_open_event>(record));
     case IT_FLOW_CLOSE: return handler_.on_flow_close(as<abi::flow_close_event>(record));
+    case IT_FLOW_WIRE: return handler_.on_flow_wire(as<abi::flow_wire_event>(record));
     case IT_FLOW_OWNER: return handler_.on_flow_owner(as<abi::flow_owner_event>(record));
     case IT_TLS_OPEN: return handler_.on_tls_open(as<abi::tls_open_event>(record));
     case IT_TLS_CLOSE: return handler_.on_tls_close(as<abi::tls_close_event>(record));

@@ -15,6 +15,7 @@
 #include "base/owned.h"
 #include "base/result.h"
 #include "capture/probes.h"
+#include "capture/ring_fill.h"
 #include "infertrail/event.h"
 
 struct ring_buffer;
@@ -31,6 +32,7 @@ class CaptureHandler {
   virtual void on_listen(const abi::listen_event& event) = 0;
   virtual void on_flow_open(const abi::flow_open_event& event) = 0;
   virtual void on_flow_close(const abi::flow_close_event& event) = 0;
+  virtual void on_flow_wire(const abi::flow_wire_event& event) = 0;
   virtual void on_flow_owner(const abi::flow_owner_event& event) = 0;
   virtual void on_tls_open(const abi::tls_open_event& event) = 0;
   virtual void on_tls_close(const abi::tls_close_event& event) = 0;
@@ -62,6 +64,9 @@ class Events {
   // The last round handed out every byte that was in the data ring when it began.
   bool drained() const { return drained_; }
   const EventCounts& counts() const { return counts_; }
+  // Of the data ring; any thread.
+  uint64_t waiting_bytes() const { return fill_.waiting(); }
+  uint64_t ring_bytes() const { return fill_.size(); }
 
  private:
   explicit Events(CaptureHandler& handler) : handler_(handler) {}
@@ -74,14 +79,10 @@ class Events {
   CaptureHandler& handler_;
   ring_buffer* control_ = nullptr;
   ring_buffer* data_ = nullptr;
-  struct Unmap {
-    void operator()(void* page) const;
-  };
-  uint64_t position(const std::unique_ptr<void, Unmap>& page) const;
 
-  // The data ring's positions. libbpf stops reading at a record that is still being written, and does
-  // not say so; records behind it must not be overtaken by the end of their stream.
-  std::unique_ptr<void, Unmap> consumer_page_, producer_page_;
+  // libbpf stops reading the data ring at a record that is still being written, and does not say so;
+  // records behind it must not be overtaken by the end of their stream.
+  RingFill fill_;
   bool drained_ = true;
   Fd epoll_;
   EventCounts counts_;

@@ -69,6 +69,7 @@ Status Probes::load(const ProbeOptions& options) {
     bpf_program__set_autoload(object_->progs.tcp_send_enter, false);
     bpf_program__set_autoload(object_->progs.tcp_receive_enter, false);
   }
+  bpf_program__set_autoload(object_->progs.signal_sent, options.strict);
   if (const std::string lacks = missing_kernel_features(); !lacks.empty())
     return Error{Code::kUnsupported, "kernel " + kernel_release() + " lacks " + lacks +
                                          ": capture needs kernel 6.1 or later"};
@@ -130,6 +131,9 @@ Status Probes::attach(const ProbeOptions& options) {
   TRY_STATUS(required("sched_process_exit", programs.process_exit));
   TRY_STATUS(required("inet_sock_set_state", programs.socket_state));
   TRY_STATUS(required("inet_sock_set_state again", programs.socket_state_again));
+  if (options.strict)
+    TRY_STATUS(optional("signal_generate", programs.signal_sent,
+                        "a process that back-pressure holds and somebody else stops, too, goes on with ours"));
   TRY_STATUS(optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep every 5 s"));
   TRY_STATUS(optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep every 5 s"));
   const std::string worker = "the listener's process stands for its workers";
@@ -321,8 +325,23 @@ uint64_t Probes::missed() const {
   return out;
 }
 
+std::map<uint64_t, std::array<uint64_t, 2>> Probes::stream_ends(uint32_t tgid) const {
+  std::map<uint64_t, std::array<uint64_t, 2>> out;
+  const int fd = bpf_map__fd(object_->maps.tls_objects);
+  abi::object_key key{}, next{};
+  for (const void* from = nullptr; bpf_map_get_next_key(fd, from, &next) == 0; from = &key) {
+    key = next;
+    abi::tls_object object{};
+    if (key.tgid == tgid && bpf_map_lookup_elem(fd, &key, &object) == 0)
+      out[object.id] = {object.offset[IT_IN], object.offset[IT_OUT]};
+  }
+  return out;
+}
+
+int Probes::map_fd(const char* name) const { return bpf_object__find_map_fd_by_name(object_->obj, name); }
+
 size_t Probes::entries(const char* map) const {
-  const int fd = bpf_object__find_map_fd_by_name(object_->obj, map);
+  const int fd = map_fd(map);
   if (fd < 0) return 0;
   // Large enough for the key of any of our hash maps.
   struct alignas(8) Key {

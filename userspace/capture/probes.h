@@ -13,6 +13,7 @@
 #include <array>
 #include <cstdint>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -36,6 +37,7 @@ struct ProbeOptions {
   uint64_t control_ring_bytes = 8u << 20;
   uint64_t carry_bytes = 64u << 20;          // see carry(); a multiple of 8, 0 = none
   std::string cgroup_root;                   // "" = the mounted cgroup v2 root
+  bool strict = false;                       // watch signals, for capture/strict.h
   std::string pin_root;                      // folder in a BPF file system; "" = capture ends with this process
 };
 
@@ -151,6 +153,10 @@ class Probes {
   // Events that the kernel did not give to our programs, since load: nothing else tells about them.
   // With those of an earlier daemon's programs that are not in the trail yet.
   uint64_t missed() const;
+  // Stream ends of the TLS objects of a process, by object id; what their close would have said.
+  std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t tgid) const;
+  // Of a map of the BPF object, by name; -1 when there is none. Ours to keep.
+  int map_fd(const char* name) const;
   // How many keys a hash map of the BPF object holds now; 0 when there is no such map.
   size_t entries(const char* map) const;
   static const char* loss_name(size_t kind);

@@ -2,7 +2,9 @@
 // reader (daemon/intake.h) can be driven by recorded events, without a kernel.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 
 #include "base/procfs.h"
 
@@ -22,10 +24,8 @@ class TargetEvents {
   virtual void attach_pending() = 0;
 
   virtual bool is_target(uint32_t tgid) const = 0;
-  // Coverage counters, by the owner of a flow.
-  virtual void note_flow(uint32_t tgid, bool tls) = 0;
-  virtual void note_bound(uint32_t tgid) = 0;
-  virtual void note_blind(uint32_t tgid) = 0;
+  // Where the streams of its TLS objects end, for a process that ends without closing them.
+  virtual std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t tgid) const = 0;
 };
 
 }  // namespace infertrail

@@ -471,22 +471,10 @@ bool Targets::is_target(uint32_t tgid) const {
   return targets_.contains(tgid);
 }
 
-void Targets::note_flow(uint32_t tgid, bool tls) {
+bool Targets::probes_file(uint64_t device, uint64_t inode) const {
   std::lock_guard lock(mutex_);
-  auto at = targets_.find(tgid);
-  if (at != targets_.end()) (tls ? at->second.tls_flows : at->second.plain_flows)++;
-}
-
-void Targets::note_bound(uint32_t tgid) {
-  std::lock_guard lock(mutex_);
-  auto at = targets_.find(tgid);
-  if (at != targets_.end()) at->second.tls_bound++;
-}
-
-void Targets::note_blind(uint32_t tgid) {
-  std::lock_guard lock(mutex_);
-  auto at = targets_.find(tgid);
-  if (at != targets_.end()) at->second.tls_blind_flows++;
+  auto at = libraries_.find({device, inode});
+  return at != libraries_.end() && at->second.probes.has_value();
 }
 
 }  // namespace infertrail

@@ -1,5 +1,5 @@
 // Which processes are monitored, now and as they come: keeps the kernel's target map true, attaches
-// the probes of every TLS library that a target maps, and knows each target's coverage.
+// the probes of every TLS library that a target maps.
 //
 // Thread: the capture thread, but for add/remove/list/discover, which any thread may call: the
 // object locks itself. Owner of: the library probes. Borrows Probes, which must outlive it.
@@ -29,8 +29,6 @@ struct TargetInfo {
   std::vector<std::string> libraries;    // files whose TLS functions are probed
   std::vector<std::string> problems;     // files whose TLS is not, or not wholly, captured, and why
   std::vector<std::string> unreadable;   // files with TLS that nothing probes: what it is, by what evidence
-  uint64_t plain_flows = 0, tls_flows = 0, tls_bound = 0;
-  uint64_t tls_blind_flows = 0;          // sent TLS records for seconds and no plaintext was seen
 };
 
 class Targets : public TargetEvents {
@@ -49,6 +47,8 @@ class Targets : public TargetEvents {
   Status remove(const std::string& selector);
   std::vector<std::string> selectors() const;
   std::vector<TargetInfo> list() const;
+  // Whether the probes of this file are attached.
+  bool probes_file(uint64_t device, uint64_t inode) const;
   // Processes that `auto` would choose, whether or not they are targets.
   std::vector<TargetInfo> discover() const;
 
@@ -63,9 +63,9 @@ class Targets : public TargetEvents {
   void attach_pending() override;
 
   bool is_target(uint32_t tgid) const override;
-  void note_flow(uint32_t tgid, bool tls) override;
-  void note_bound(uint32_t tgid) override;
-  void note_blind(uint32_t tgid) override;
+  std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t tgid) const override {
+    return probes_.stream_ends(tgid);
+  }
 
  private:
   struct Library {

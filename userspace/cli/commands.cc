@@ -80,7 +80,9 @@ daemon it checks what it can alone. Exit code 1 when anything is not ok.
 )";
 
 constexpr const char* kStatusHelp = R"(Coverage of a process: plain (HTTP in the clear is seen), tls:LIBRARY (TLS is read at this library),
-no traffic (nothing yet), TLS NOT VISIBLE (connections whose content cannot be read).
+no traffic (nothing yet), TLS NOT VISIBLE (connections whose content cannot be read), TLS PLAINTEXT MISSING
+(connections that carried more than was seen). `ring`: what waits to be read, and what happens when it is
+full. `canary`: a TLS exchange of the daemon's own that must be captured, to prove that the probes fire.
 
   sudo infertrail status
   sudo infertrail status --json
@@ -97,8 +99,8 @@ std::vector<Command> make_commands() {
       {"--exe", 0, "TEXT", "part of the executable's path"},
       {"--pid", 0, "N", "of this process"},
       {"--status", 0, "N", "HTTP status of the answer"},
-      {"--kind", 0, "KIND", "exchange, undecoded, gap, target, recovery, capture.start, capture.stop",
-       Completes::kWords, "exchange undecoded gap capture.start capture.stop target recovery"},
+      {"--kind", 0, "KIND", "exchange, undecoded, gap, coverage, target, recovery, capture.start, capture.stop",
+       Completes::kWords, "exchange undecoded gap coverage capture.start capture.stop target recovery"},
       {"--grep", 0, "TEXT", "part of any text of the record, case ignored"},
       {"--id", 0, "ID", "an id, the beginning of one, or an index"},
       kTrail,

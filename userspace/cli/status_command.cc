@@ -1,6 +1,8 @@
 // `status` and `target …`: what needs a running daemon.
 #include "cli/status_command.h"
 
+#include <utility>
+
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/table.h"
@@ -13,9 +15,26 @@ using google::protobuf::Message;
 std::string number(uint64_t value) { return std::to_string(value); }
 
 Colour coverage_colour(const std::string& coverage) {
-  if (coverage.find("NOT VISIBLE") != std::string::npos) return Colour::kRed;
-  if (coverage.find("; ") != std::string::npos || coverage.starts_with("no traffic")) return Colour::kYellow;
+  if (coverage.find("NOT VISIBLE") != std::string::npos || coverage.find("MISSING") != std::string::npos) return Colour::kRed;
+  if (coverage.find("; ") != std::string::npos || coverage.starts_with("no") || coverage.starts_with("TLS, ")) return Colour::kYellow;
   return Colour::kGreen;
+}
+
+// What each kind of loss means to whoever reads the trail.
+std::string loss_meaning(const std::string& kind) {
+  static constexpr std::pair<const char*, const char*> kMeanings[] = {
+      {"ring_full", "the daemon read too slowly"},
+      {"fault", "memory could not be read"},
+      {"control_full", "what says whose the bytes are is late or missing"},
+      {"map_full", "a table in the kernel was full"},
+      {"nested_call", "TLS calls inside one another"},
+      {"probe_missed", "the kernel skipped events"},
+      {"orphans", "first bytes whose connection never appeared"},
+      {"malformed", "events that the daemon did not understand"},
+      {"refused", "records that the trail did not take"}};
+  for (auto& [name, meaning] : kMeanings)
+    if (kind == name) return std::string(" (") + meaning + ")";
+  return "";
 }
 
 std::string losses_text(const StatusReply& status, const Style& style) {
@@ -24,9 +43,48 @@ std::string losses_text(const StatusReply& status, const Style& style) {
   for (const Loss& loss : status.losses())
     out += paint(style, Colour::kRed,
                  "lost      " + one_line(loss.kind()) + ": " + number(loss.events()) + " events, " +
-                     size_text(loss.bytes())) +
+                     size_text(loss.bytes()) + loss_meaning(loss.kind())) +
            "\n";
   return out + "          records that miss something are marked ! in `infertrail log`\n";
+}
+
+std::string ring_text(const StatusReply& status, const Style& style) {
+  const Backpressure& pressure = status.backpressure();
+  const uint64_t percent = status.ring_bytes() == 0 ? 0 : status.ring_waiting() * 100 / status.ring_bytes();
+  std::string out = "ring      " + size_text(status.ring_waiting()) + " of " + size_text(status.ring_bytes()) +
+                    " wait (" + number(percent) + " %); ";
+  if (pressure.mode() != "strict") return out + "what finds no room is lost and counted (backpressure: count)\n";
+  out += "TLS producers are stopped above 50 % (backpressure: strict): " + number(pressure.stops()) + " stops, " +
+         number(pressure.held_now()) + " held now";
+  if (pressure.unprotected() == 0) return out + "\n";
+  return out + "\n" + paint(style, Colour::kRed, "          unprotected " + number(pressure.unprotected()) +
+                                                    " times: nobody was stopped although the ring was over the mark") + "\n";
+}
+
+std::string coverage_text(const StatusReply& status, const Style& style) {
+  const CoverageSummary& seen = status.coverage();
+  std::string out = "coverage  " + number(seen.plain()) + " connections in the clear, " + number(seen.read()) + " of " +
+                    number(seen.tls()) + " TLS connections read\n";
+  if (seen.dark() > 0)
+    out += paint(style, Colour::kRed, "          TLS NOT VISIBLE on " + number(seen.dark()) + ", " +
+                                          number(seen.dark_now()) + " of them open now") + "\n";
+  if (seen.incomplete() > 0)
+    out += paint(style, Colour::kRed, "          TLS PLAINTEXT MISSING on " + number(seen.incomplete()) +
+                                          ": they carried more than was seen") + "\n";
+  if (seen.dark() + seen.incomplete() > 0) out += "          `infertrail log --kind gap` names them\n";
+  return out;
+}
+
+std::string canary_text(const StatusReply& status, const Timestamp& now, const Style& style) {
+  const CanaryReport& canary = status.canary();
+  const bool before = canary.has_last_seen() && now.seconds() >= canary.last_seen().seconds();
+  const std::string ago = !before ? "" :
+      duration_text(static_cast<uint64_t>(now.seconds() - canary.last_seen().seconds()) * 1000) + " ago";
+  if (canary.state() == "seen") return "canary    seen " + (ago.empty() ? "now" : ago) + ": the probes of libssl fire\n";
+  if (canary.state() == "NOT SEEN")
+    return paint(style, Colour::kRed, "canary    NOT SEEN: " + one_line(canary.detail()) +
+                                          (ago.empty() ? "" : "; last seen " + ago)) + "\n";
+  return "canary    " + one_line(canary.state()) + (canary.detail().empty() ? "" : ": " + one_line(canary.detail())) + "\n";
 }
 
 std::string selectors_text(const google::protobuf::RepeatedPtrField<std::string>& selectors) {
@@ -84,7 +142,8 @@ std::string status_text(const StatusReply& status, const Timestamp& now, const S
          size_text(status.bytes()) + "; " + number(status.exchanges()) + " calls recorded, " +
          number(status.undecoded()) + " not decoded\nopen      " + number(status.open_connections()) +
          " connections, " + size_text(status.memory_bytes()) + " held for them\n";
-  out += losses_text(status, style);
+  out += losses_text(status, style) + ring_text(status, style) + coverage_text(status, style) +
+         canary_text(status, now, style);
   out += "targets   " + selectors_text(status.selectors()) + "\n";
   if (status.processes().empty())
     return out + paint(style, Colour::kYellow, "no process is monitored now") +

@@ -2,6 +2,7 @@
 
 #include <google/protobuf/util/json_util.h>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <thread>
 
@@ -53,7 +54,7 @@ Status parse(const HttpRequest& request, Message* out) {
   return {};
 }
 
-void fill(const TargetInfo& info, TargetProcess* out) {
+void fill(const TargetInfo& info, const std::string& coverage, TargetProcess* out) {
   Process* process = out->mutable_process();
   process->set_pid(info.facts.pid);
   process->set_ppid(info.facts.ppid);
@@ -64,14 +65,15 @@ void fill(const TargetInfo& info, TargetProcess* out) {
   process->set_cgroup(info.facts.cgroup);
   process->set_container_id(container_id_of(info.facts.cgroup));
   out->set_selector(info.selector);
-  out->set_coverage(coverage(info));
+  out->set_coverage(coverage);
   for (const std::string& library : info.libraries) out->add_libraries(library);
 }
 
-TargetList targets(const Targets& targets) {
+TargetList targets(const ApiSources& sources) {
   TargetList list;
-  for (const std::string& selector : targets.selectors()) list.add_selectors(selector);
-  for (const TargetInfo& info : targets.list()) fill(info, list.add_processes());
+  for (const std::string& selector : sources.targets.selectors()) list.add_selectors(selector);
+  for (const TargetInfo& info : sources.targets.list())
+    fill(info, coverage_words(info, sources.coverage(info.facts.pid)), list.add_processes());
   return list;
 }
 
@@ -83,17 +85,9 @@ HttpAnswer status(const ApiSources& sources) {
   out.set_size(stats.size);
   out.set_published(stats.published);
   out.set_root(stats.root_base64);
-  TargetList list = targets(sources.targets);
+  TargetList list = targets(sources);
   out.mutable_selectors()->Swap(list.mutable_selectors());
   out.mutable_processes()->Swap(list.mutable_processes());
-  const auto losses = sources.probes.losses();
-  for (size_t kind = 0; kind < losses.size(); kind++) {
-    if (losses[kind].events == 0) continue;
-    Loss* loss = out.add_losses();
-    loss->set_kind(Probes::loss_name(kind));
-    loss->set_events(losses[kind].events);
-    loss->set_bytes(losses[kind].bytes);
-  }
   sources.fill_status(&out);
   return reply(out);
 }
@@ -108,7 +102,7 @@ HttpAnswer change(const ApiSources& sources, const HttpRequest& request) {
   Status done = adding ? sources.targets.add(selector) : sources.targets.remove(selector);
   if (!done.ok()) return refuse(done.error());
   sources.on_change(adding ? "target add" : "target remove", selector, request.peer_uid);
-  return reply(targets(sources.targets));
+  return reply(targets(sources));
 }
 
 // A running query: the matches of a first look, then, with follow, what is sequenced later. A thread
@@ -196,24 +190,35 @@ HttpAnswer log(const ApiSources& sources, const HttpRequest& request) {
 
 HttpAnswer discover(const ApiSources& sources) {
   ProcessList list;
-  for (const TargetInfo& info : sources.targets.discover()) fill(info, list.add_processes());
+  std::map<uint32_t, TargetInfo> monitored;
+  for (TargetInfo& info : sources.targets.list()) monitored[info.facts.pid] = std::move(info);
+  for (const TargetInfo& info : sources.targets.discover()) {
+    auto known = monitored.find(info.facts.pid);
+    fill(info,
+         known == monitored.end() ? "not monitored"
+                                  : coverage_words(known->second, sources.coverage(info.facts.pid)),
+         list.add_processes());
+  }
   return reply(list);
 }
 
 }  // namespace
 
-std::string coverage(const TargetInfo& info) {
+std::string coverage_words(const TargetInfo& info, const ProcessCoverage& seen) {
   std::string libraries;
   for (const std::string& library : info.libraries) {
     std::string name = library.substr(library.rfind('/') + 1);
     if (name.starts_with("libcrypto")) continue;
     libraries += (libraries.empty() ? "" : ",") + name;
   }
+  auto connections = [](uint64_t n) { return "(" + std::to_string(n) + (n == 1 ? " connection)" : " connections)"); };
   std::string out;
   auto add = [&](const std::string& part) { out += (out.empty() ? "" : " + ") + part; };
-  if (info.tls_blind_flows > 0) add("TLS NOT VISIBLE (" + std::to_string(info.tls_blind_flows) + " connections)");
-  if (info.plain_flows > 0) add("plain");
-  if (info.tls_bound > 0) add("tls:" + libraries);
+  if (seen.dark > 0) add("TLS NOT VISIBLE " + connections(seen.dark));
+  if (seen.incomplete > 0) add("TLS PLAINTEXT MISSING " + connections(seen.incomplete));
+  if (seen.plain > 0) add("plain");
+  if (seen.read > 0) add("tls:" + libraries);
+  if (out.empty() && seen.tls > 0) out = "TLS, nothing said yet";
   if (out.empty()) out = libraries.empty() ? "no traffic" : "no traffic (ready for tls:" + libraries + ")";
   for (const std::string& problem : info.problems) out += "; " + problem;
   return out;
@@ -223,15 +228,17 @@ std::vector<HttpRoute> api_routes(ApiSources from) {
   auto sources = std::make_shared<ApiSources>(std::move(from));
   return {
       {"GET", "/v1/status", [=](const HttpRequest&) { return status(*sources); }},
-      {"GET", "/v1/targets", [=](const HttpRequest&) { return reply(targets(sources->targets)); }},
+      {"GET", "/v1/targets", [=](const HttpRequest&) { return reply(targets(*sources)); }},
       {"POST", "/v1/targets", [=](const HttpRequest& request) { return change(*sources, request); }},
       {"GET", "/v1/discover", [=](const HttpRequest&) { return discover(*sources); }},
       {"POST", "/v1/log", [=](const HttpRequest& request) { return log(*sources, request); }},
       {"GET", "/v1/doctor",
        [=](const HttpRequest&) {
          DoctorReply out;
-         fill_doctor(sources->probes, sources->targets, &out);
-         for (const TargetInfo& info : sources->targets.list()) fill(info, out.add_processes());
+         StatusReply status;
+         sources->fill_status(&status);
+         fill_doctor(sources->probes, sources->targets, status, sources->coverage, &out);
+         out.mutable_processes()->Swap(targets(*sources).mutable_processes());
          return reply(out);
        }},
   };

@@ -23,54 +23,88 @@ void check_kernel(DoctorReply* out) {
         "use a kernel 6.1 or later");
 }
 
-void check_losses(const Probes& probes, DoctorReply* out) {
-  static const char* const kAdvice[IT_LOSS_KINDS] = {
-      "raise capture.data_ring_bytes, or give the daemon more CPU",
-      "memory of a target could not be read; the record names the place",
-      "raise capture.control_ring_bytes",
-      "more processes, connections or TLS objects than a map holds; report it",
-      "a TLS call inside another one on one thread; report it with the program's name"};
-  const auto losses = probes.losses();
-  bool none = true;
-  for (size_t kind = 0; kind < losses.size(); kind++) {
-    if (losses[kind].events == 0) continue;
-    none = false;
-    check(out, std::string("lost: ") + Probes::loss_name(kind), false,
-          std::to_string(losses[kind].events) + " events, " + std::to_string(losses[kind].bytes) + " bytes",
-          kAdvice[kind]);
+struct LossAdvice {
+  const char* kind;
+  const char* advice;
+};
+constexpr LossAdvice kLossAdvice[] = {
+    {"ring_full", "raise capture.data_ring_bytes, give the daemon more CPU, or set capture.backpressure: strict"},
+    {"fault", "memory of a target could not be read; the record names the place"},
+    {"control_full", "raise capture.control_ring_bytes"},
+    {"map_full", "more processes, connections or TLS objects than a map holds; report it"},
+    {"nested_call", "a TLS call inside another one on one thread; report it with the program's name"},
+    {"probe_missed", "the kernel skipped events under load; connections of that time may miss their owner or end"},
+    {"orphans", "first bytes of connections that never appeared; look for other filters on the same cgroup"},
+    {"malformed", "kernel programs and daemon disagree: report it"},
+    {"refused", "records that the trail did not take; the daemon's log says why"},
+};
+
+void check_losses(const StatusReply& status, DoctorReply* out) {
+  for (const Loss& loss : status.losses()) {
+    std::string advice = "see the daemon's log";
+    for (const LossAdvice& each : kLossAdvice)
+      if (loss.kind() == each.kind) advice = each.advice;
+    check(out, "lost: " + loss.kind(), false,
+          std::to_string(loss.events()) + " events, " + std::to_string(loss.bytes()) + " bytes", advice);
   }
-  if (none) check(out, "lost", true, "nothing");
+  if (status.losses().empty()) check(out, "lost", true, "nothing");
 }
 
-void check_target(const TargetInfo& info, DoctorReply* out) {
+void check_capture(const StatusReply& status, DoctorReply* out) {
+  const Backpressure& pressure = status.backpressure();
+  if (pressure.mode() == "strict")
+    check(out, "back-pressure", pressure.unprotected() == 0,
+          "strict: " + std::to_string(pressure.stops()) + " stops, " + std::to_string(pressure.held_now()) +
+              " held now, unprotected " + std::to_string(pressure.unprotected()) + " times",
+          "processes were not stopped when they should have been: pid 1, a traced process, or a daemon that "
+          "did not read for seconds; give it more CPU or a faster disk for the trail");
+  const CanaryReport& canary = status.canary();
+  if (!canary.state().empty())
+    check(out, "canary", canary.state() != "NOT SEEN",
+          canary.state() + (canary.detail().empty() ? "" : ": " + canary.detail()),
+          "a TLS exchange of the daemon's own was not captured as a whole: restart infertraild; if it stays, "
+          "something detaches its probes");
+}
+
+void check_target(const TargetInfo& info, const ProcessCoverage& seen, DoctorReply* out) {
   const std::string name = "target " + std::to_string(info.facts.pid) + " " + info.facts.comm;
   for (const std::string& problem : info.problems)
     check(out, name, false, problem, "see the daemon's log; update the kernel or report the library");
   std::string holds;   // what may be to blame
   for (const std::string& each : info.unreadable) holds += "; it maps " + each;
-  if (info.tls_blind_flows > 0)
-    check(out, name, false,
-          std::to_string(info.tls_blind_flows) + " TLS connections whose plaintext was not seen" + holds,
+  if (seen.dark > 0)
+    check(out, name, false, std::to_string(seen.dark) + " TLS connections whose plaintext was not seen" + holds,
           info.libraries.empty()
-              ? "no TLS library with OpenSSL's functions is mapped (rustls, Go, Java, BoringSSL without "
-                "symbols): put a TLS proxy in front, or serve plain HTTP behind one"
+              ? "no TLS library that we know is mapped (rustls, Java, a stripped BoringSSL): put a TLS proxy in "
+                "front, or serve plain HTTP behind one"
               : "connections that were open before the capture stay dark until they write; restart "
                 "the client if it lasts");
+  if (seen.incomplete > 0)
+    check(out, name, false,
+          std::to_string(seen.incomplete) + " TLS connections carried more than the plaintext that was seen",
+          "`infertrail log --kind gap` names them: the program reads or writes by functions that are not probed "
+          "(kTLS, SSL_sendfile), or did not read what came");
+  if (seen.dark == 0 && seen.incomplete == 0 && info.problems.empty())
+    check(out, name, true,
+          std::to_string(seen.plain) + " connections in the clear, " + std::to_string(seen.read) + " of " +
+              std::to_string(seen.tls) + " TLS connections read");
 }
 
 }  // namespace
 
-void fill_doctor(const Probes& probes, const Targets& targets, DoctorReply* out) {
+void fill_doctor(const Probes& probes, const Targets& targets, const StatusReply& status,
+                 const std::function<ProcessCoverage(uint32_t)>& coverage, DoctorReply* out) {
   check_kernel(out);
   for (const ProbeFeature& feature : probes.features())
     check(out, feature.name, feature.ok || !feature.needed, feature.detail,
           "recording works; this kernel gives less: " + feature.detail);
-  check_losses(probes, out);
+  check_losses(status, out);
+  check_capture(status, out);
   const auto list = targets.list();
   if (list.empty())
     check(out, "targets", false, "no process is monitored",
           "`infertrail target discover` lists candidates; `infertrail target add exe=NAME` adds one");
-  for (const TargetInfo& info : list) check_target(info, out);
+  for (const TargetInfo& info : list) check_target(info, coverage(info.facts.pid), out);
 }
 
 }  // namespace infertrail

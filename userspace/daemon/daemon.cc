@@ -74,6 +74,7 @@ Status Daemon::open_capture() {
   probe_options.control_ring_bytes = capture.control_ring_bytes();
   probe_options.pin_root = capture.pin_dir();
   probe_options.carry_bytes = capture.carry_bytes() / sizeof(uint64_t) * sizeof(uint64_t);
+  probe_options.strict = capture.backpressure() == "strict";
   TRY(probes_, Probes::open(probe_options));
   targets_ = std::make_unique<Targets>(*probes_);
   TRY(auto written, open_carry());
@@ -91,10 +92,13 @@ Status Daemon::open_capture() {
     workers_.push_back(std::make_unique<Worker>(options, std::move(pipeline)));
     workers.push_back(workers_.back().get());
   }
+  coverage_ = std::make_unique<Coverage>([this](const Coverage::Finding& finding) { note_coverage(finding); });
+  if (const auto every = milliseconds(capture.canary_interval()); every.count() > 0)
+    canary_ = std::make_unique<Canary>(*probes_, *targets_, every);
   intake_ = std::make_unique<Intake>(
-      *targets_, resolver_, workers.size(),
+      *targets_, resolver_, *coverage_, workers.size(),
       [workers](size_t worker, std::vector<StreamMessage> batch) { workers[worker]->push(std::move(batch)); },
-      [this](const StreamFacts& facts) { note_dark(facts); }, carry_.get());
+      canary_ ? &canary_->watch() : nullptr, carry_.get());
   TRY(events_, Events::open(*probes_, *intake_));
 
   note_start();
@@ -165,6 +169,7 @@ void Daemon::note_start() {
         facts[std::string("lost ") + Probes::loss_name(kind)] =
             std::to_string(before.lost[kind].events) + " events, " + std::to_string(before.lost[kind].bytes) + " bytes";
   }
+  facts["backpressure"] = config_.capture().backpressure();
   note("capture.start", "capture starts", facts);
 }
 
@@ -172,7 +177,13 @@ void Daemon::note_start() {
 // again; nothing is read from the rings before it is known whose it is.
 Status Daemon::start_capture() {
   const bool adopted = probes_->adoption().adopted;
-  reported_ = probes_->losses_told();
+  const LossCounts told = probes_->losses_told();
+  for (size_t kind = 0; kind < told.size(); kind++) reported_[Probes::loss_name(kind)] = told[kind];
+  if (config_.capture().backpressure() == "strict") {
+    TRY(strict_, Strict::open(*probes_));
+  } else {
+    TRY_STATUS(Strict::disable(*probes_));   // an earlier daemon may have been strict
+  }
   if (adopted) {
     for (const RememberedTarget& each : probes_->remembered()) resolver_.note(each.facts);
     targets_->adopt();
@@ -217,10 +228,11 @@ Status Daemon::open_control() {
                      *trail_,
                      config_.trail(),
                      [this](StatusReply* out) { fill_status(out); },
+                     [this](uint32_t pid) { return coverage_->of(pid); },
                      [this](const std::string& what, const std::string& selector, uid_t by) {
                        note("target", what, {{"selector", selector}, {"by_uid", std::to_string(by)}});
                      },
-                     [this] { return stopping_.load(); }};
+                     [this] { return closing_.load(); }};
   TRY(control_, ControlServer::open(config_.socket(), api_routes(std::move(sources))));
   return {};
 }
@@ -238,6 +250,7 @@ void Daemon::capture_loop() {
     intake_->flush();
     event_count_ = events_->counts().events;
     event_bytes_ = events_->counts().bytes;
+    malformed_ = events_->counts().malformed;
     const auto now = std::chrono::steady_clock::now();
     if (now >= next_tick && events_->drained()) {
       intake_->tick(probes_->waiting_reads(), began_ns);
@@ -250,25 +263,55 @@ void Daemon::capture_loop() {
   }
 }
 
-// Losses that no stream can name (identity, maps) become records of their own.
+std::map<std::string, LossCount> Daemon::all_losses() const {
+  std::map<std::string, LossCount> out;
+  const auto kernel = probes_->losses();
+  for (size_t kind = 0; kind < kernel.size(); kind++) out[Probes::loss_name(kind)] = kernel[kind];
+  out["probe_missed"] = {probes_->missed(), 0};
+  out["orphans"] = intake_->orphans_lost();
+  out["malformed"] = {malformed_, 0};
+  out["refused"] = {counts_.refused, counts_.refused_bytes};
+  std::erase_if(out, [](const auto& each) { return each.second.events == 0; });
+  return out;
+}
+
+// What a record of its stream may not say becomes a record of its own: kinds that no stream can name,
+// and the sums of those that one can.
 void Daemon::watch_losses() {
-  const auto now = probes_->losses();
-  for (size_t kind = 0; kind < now.size(); kind++) {
-    const uint64_t events = now[kind].events - reported_[kind].events;
-    const uint64_t bytes = now[kind].bytes - reported_[kind].bytes;
-    if (events == 0) continue;
-    spdlog::warn("lost={} events={} bytes={}", Probes::loss_name(kind), events, bytes);
-    note("gap", std::string("lost: ") + Probes::loss_name(kind),
-         {{"reason", Probes::loss_name(kind)},
-          {"events", std::to_string(events)},
-          {"bytes", std::to_string(bytes)}});
+  coverage_->probes_missed(probes_->missed());
+  for (auto& [kind, now] : all_losses()) note_loss(kind, now, &reported_[kind]);
+  LossCounts told;
+  for (size_t kind = 0; kind < told.size(); kind++) told[kind] = reported_[Probes::loss_name(kind)];
+  probes_->tell(told, reported_["probe_missed"].events);   // for the daemon after this one
+  if (!strict_) return;
+  const StrictCounts strict = strict_->counts();
+  const uint64_t unprotected = strict.unprotected - std::exchange(reported_unprotected_, strict.unprotected);
+  if (unprotected == 0) return;
+  spdlog::warn("backpressure=unprotected times={} stops={}", unprotected, strict.stops);
+  note("gap", "unprotected: the ring was over the mark and nobody was stopped",
+       {{"reason", "unprotected"}, {"times", std::to_string(unprotected)}, {"stops", std::to_string(strict.stops)}});
+}
+
+void Daemon::note_loss(const std::string& kind, LossCount now, LossCount* told) {
+  const uint64_t events = now.events - told->events, bytes = now.bytes - told->bytes;
+  if (events == 0) return;
+  *told = now;
+  spdlog::warn("lost={} events={} bytes={}", kind, events, bytes);
+  note("gap", "lost: " + kind,
+       {{"reason", kind}, {"events", std::to_string(events)}, {"bytes", std::to_string(bytes)}});
+}
+
+// A change is a record; while it stays unseen, the status says so.
+void Daemon::watch_canary() {
+  if (!canary_ || !canary_->fly()) return;
+  const Canary::State state = canary_->state();
+  if (state.outcome == Canary::Outcome::kNotSeen && !std::exchange(canary_told_, true)) {
+    spdlog::error("canary=not_seen missing=\"{}\"", state.detail);
+    note("gap", "CAPTURE DOES NOT SEE: a TLS exchange of the daemon's own was not captured",
+         {{"reason", "canary"}, {"missing", state.detail}});
   }
-  reported_ = now;
-  if (const uint64_t missed = probes_->missed(); missed != std::exchange(reported_missed_, missed)) {
-    spdlog::warn("lost=probe_missed events={} since=start", missed);
-    note("gap", "lost: probe_missed", {{"reason", "probe_missed"}, {"events_since_start", std::to_string(missed)}});
-  }
-  probes_->tell(reported_, reported_missed_);
+  if (state.outcome == Canary::Outcome::kSeen && std::exchange(canary_told_, false))
+    note("coverage", "capture sees again: the daemon's own TLS exchange was captured", {});
 }
 
 Status Daemon::run(int stop_fd) {
@@ -278,6 +321,7 @@ Status Daemon::run(int stop_fd) {
     watch_losses();
     start_marking();
     probes_->retire();
+    watch_canary();
   }
   return Error{Code::kIo, "the capture thread failed; the log says why"};
 }
@@ -298,8 +342,12 @@ void Daemon::drain() {
 
 Status Daemon::stop(bool hand_over) {
   if (!trail_) return {};
-  stopping_ = true;
+  closing_ = true;
   if (control_) control_->stop();
+  const bool strict = strict_ != nullptr;
+  strict_.reset();   // while the capture thread still reads: who was held goes on, and finds room
+  if (strict) std::this_thread::sleep_for(20ms);
+  stopping_ = true;
   if (capture_.joinable()) capture_.join();
   // A start that failed before it took up what the daemon before left, leaves it to the next one.
   const bool untouched = carry_ && carry_->enabled() && probes_->adoption().adopted && !replayed_;
@@ -309,6 +357,7 @@ Status Daemon::stop(bool hand_over) {
     if (!left) probes_->disarm();
     drain();
     intake_->tick(probes_->waiting_reads(), unix_now_ns());
+    coverage_->finish(unix_now_ns());
     intake_->flush();
     watch_losses();
   }
@@ -317,6 +366,8 @@ Status Daemon::stop(bool hand_over) {
   workers_.clear();   // each records what is open, unless the next daemon goes on with it
   events_.reset();
   intake_.reset();
+  canary_.reset();
+  coverage_.reset();
   targets_.reset();
   if (own_)
     note("capture.stop", left ? "capture is left to the next daemon" : "capture stops",
@@ -352,19 +403,28 @@ void Daemon::note(const std::string& kind, const std::string& what,
   put(std::move(record));
 }
 
-void Daemon::note_dark(const StreamFacts& facts) {
+void Daemon::note_coverage(const Coverage::Finding& finding) {
+  const Flow& flow = finding.facts.flow;
+  spdlog::warn("flow={} client={} server={} pid={} state=\"{}\" note=\"{}\"", flow.cookie(), flow.client(),
+               flow.server(), finding.facts.process.pid(), finding.what, finding.note);
   Record record;
-  record.set_kind("gap");
-  *record.mutable_flow() = facts.flow;
-  record.mutable_flow()->set_bind("unresolved");
-  *record.mutable_process() = facts.process;
-  *record.mutable_peer() = facts.peer;
-  record.mutable_event()->set_what("TLS NOT VISIBLE");
-  Gap* gap = record.add_gaps();
-  gap->set_direction("both");
-  gap->set_to(UINT64_MAX);
-  gap->set_reason("tls_not_visible");
-  gap->set_note("this connection carries TLS and none of its plaintext was seen; see infertrail doctor");
+  record.set_kind(finding.over ? "coverage" : "gap");
+  record.set_complete(finding.over);
+  *record.mutable_flow() = flow;
+  if (finding.reason == "tls_not_visible") record.mutable_flow()->set_bind("unresolved");
+  *record.mutable_process() = finding.facts.process;
+  *record.mutable_peer() = finding.facts.peer;
+  record.mutable_event()->set_what(finding.what);
+  if (finding.over) {
+    (*record.mutable_event()->mutable_facts())["note"] = finding.note;
+  } else {
+    Gap* gap = record.add_gaps();
+    gap->set_direction(finding.direction);
+    gap->set_from(finding.from);
+    gap->set_to(finding.to);
+    gap->set_reason(finding.reason);
+    gap->set_note(finding.note);
+  }
   put(std::move(record));
 }
 
@@ -391,6 +451,32 @@ void Daemon::fill_status(StatusReply* out) const {
   to->set_evictions(carry.evictions);
   to->set_evicted_bytes(carry.evicted_bytes);
   to->set_without_room(carry.unkept);
+  for (auto& [kind, count] : all_losses()) {
+    Loss* loss = out->add_losses();
+    loss->set_kind(kind);
+    loss->set_events(count.events);
+    loss->set_bytes(count.bytes);
+  }
+  out->set_ring_bytes(events_->ring_bytes());
+  out->set_ring_waiting(events_->waiting_bytes());
+  auto* pressure = out->mutable_backpressure();
+  pressure->set_mode(config_.capture().backpressure());
+  if (strict_) {
+    const StrictCounts strict = strict_->counts();
+    pressure->set_stops(strict.stops);
+    pressure->set_held_now(strict.held_now);
+    pressure->set_unprotected(strict.unprotected);
+  }
+  const CoverageTotals coverage = coverage_->totals();
+  auto* summary = out->mutable_coverage();
+  summary->set_plain(coverage.connections.plain);
+  summary->set_tls(coverage.connections.tls);
+  summary->set_read(coverage.connections.read);
+  summary->set_dark(coverage.connections.dark);
+  summary->set_dark_now(coverage.dark_now);
+  summary->set_incomplete(coverage.connections.incomplete);
+  out->mutable_canary()->set_state("off");
+  if (canary_) canary_->fill(out->mutable_canary());
 }
 
 }  // namespace infertrail

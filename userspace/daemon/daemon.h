@@ -3,15 +3,19 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "capture/events.h"
 #include "capture/probes.h"
+#include "capture/strict.h"
 #include "capture/targets.h"
 #include "control/server.h"
 #include "daemon/carry.h"
+#include "daemon/canary.h"
+#include "daemon/coverage.h"
 #include "daemon/intake.h"
 #include "daemon/pipeline.h"
 #include "daemon/worker.h"
@@ -50,7 +54,10 @@ class Daemon {
   void watch_losses();
   void fill_status(StatusReply* out) const;
   void put(Record record);
-  void note_dark(const StreamFacts& facts);
+  void note_coverage(const Coverage::Finding& finding);
+  void note_loss(const std::string& kind, LossCount now, LossCount* told);
+  std::map<std::string, LossCount> all_losses() const;
+  void watch_canary();
   void note(const std::string& kind, const std::string& what,
             const std::map<std::string, std::string>& facts);
 
@@ -68,13 +75,17 @@ class Daemon {
   bool replayed_ = false;
   std::unique_ptr<Targets> targets_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<Coverage> coverage_;
+  std::unique_ptr<Canary> canary_;          // none: switched off
+  std::unique_ptr<Strict> strict_;          // none: losses are counted
   std::unique_ptr<Intake> intake_;
   std::unique_ptr<Events> events_;
   std::unique_ptr<ControlServer> control_;
-  std::atomic<bool> stopping_{false}, capture_failed_{false};
-  std::atomic<uint64_t> event_count_{0}, event_bytes_{0};
-  LossCounts reported_{};
-  uint64_t reported_missed_ = 0;
+  std::atomic<bool> closing_{false}, stopping_{false}, capture_failed_{false};
+  std::atomic<uint64_t> event_count_{0}, event_bytes_{0}, malformed_{0};
+  std::map<std::string, LossCount> reported_;   // by kind, in records
+  uint64_t reported_unprotected_ = 0;
+  bool canary_told_ = false;                    // that it is not seen
   std::thread capture_;
 };
 

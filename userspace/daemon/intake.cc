@@ -11,11 +11,11 @@
 namespace infertrail {
 namespace {
 
-constexpr uint64_t kDarkAfterNs = 3'000'000'000;
 constexpr uint64_t kOrphanNs = 5'000'000'000;
 constexpr size_t kBatch = 256;
 constexpr size_t kEarlyOwners = 16384;
 constexpr size_t kRefused = 65536;
+constexpr size_t kOrphans = 16384;
 
 std::string endpoint(const uint8_t* address, uint16_t port) {
   char text[INET6_ADDRSTRLEN] = "";
@@ -92,7 +92,6 @@ void Intake::replay(const Replayer& into) {
   replay.data = into.data;
   replay.ended = [&](StreamId stream) {
     if (stream.tls) ended_before_.push_back(stream.id);
-    if (auto flow = flows_.find(stream.id); !stream.tls && flow != flows_.end()) flow->second.reported_dark = true;
   };
   replay.loose = [&](uint64_t handle, std::string_view record) {
     replayed_handle_ = handle;
@@ -163,21 +162,14 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
     StreamMessage out = message(StreamMessage::Kind::kData, {reads.object, true}, reads.time_ns);
     out.offset = reads.start;
     out.bytes.assign(reinterpret_cast<const char*>(reads.bytes), reads.length);
+    coverage_.plaintext(reads.object, IT_IN, reads.start + reads.length);
     send(std::move(out));
   }
   for (uint64_t object : std::exchange(ended_before_, {}))
     if (objects_.contains(object)) end_object(object, nullptr, monotonic_now_ns());
   const uint64_t now = unix_now_ns();
-  for (auto& [cookie, flow] : flows_) {
-    if (!flow.tls || flow.bound || flow.reported_dark || now - flow.opened_ns < kDarkAfterNs) continue;
-    report_dark(cookie, &flow);
-  }
-  while (!orphans_.empty() && now - orphans_.front().time_ns > kOrphanNs) {
-    spdlog::warn("orphan_bytes={} state=lost reason=\"its connection never appeared\"",
-                 orphans_.front().bytes.size());
-    carry_.release(orphans_.front().carried);
-    orphans_.pop_front();
-  }
+  coverage_.tick(now);
+  while (!orphans_.empty() && now - orphans_.front().time_ns > kOrphanNs) lose_orphan();
   for (size_t worker = 0; worker < workers_; worker++) {
     StreamMessage tick;
     tick.kind = StreamMessage::Kind::kTick;
@@ -187,16 +179,16 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
   }
 }
 
-void Intake::report_dark(uint64_t cookie, OpenFlow* flow) {
-  if (std::exchange(flow->reported_dark, true)) return;
-  targets_.note_blind(flow->tgid);
-  carry_.ended({cookie, false});   // the next daemon need not say it again
-  if (dark_) dark_(flow->facts);
-  spdlog::warn("flow={} client={} server={} pid={} state=\"TLS NOT VISIBLE\"", cookie,
-               flow->facts.flow.client(), flow->facts.flow.server(), flow->tgid);
+void Intake::lose_orphan() {
+  spdlog::warn("orphan_bytes={} state=lost reason=\"its connection never appeared\"", orphans_.front().bytes.size());
+  orphans_lost_++;
+  orphan_bytes_lost_ += orphans_.front().bytes.size();
+  carry_.release(orphans_.front().carried);
+  orphans_.pop_front();
 }
 
 void Intake::on_exec(const abi::exec_event& event) {
+  if (is_canary(event.tgid)) return;
   ProcessFacts facts;
   facts.pid = event.tgid;
   facts.ppid = event.ppid;
@@ -220,11 +212,14 @@ void Intake::on_exit(const abi::process_event& event) {
   std::vector<uint64_t> ended;
   for (auto& [object, tgid] : objects_)
     if (tgid == event.tgid) ended.push_back(object);
+  const auto ends = targets_.stream_ends(event.tgid);
   for (uint64_t object : ended) {
     carry_.ended({object, true});
-    end_object(object, nullptr, event.header.time_ns);
+    auto at = ends.find(object);
+    end_object(object, at == ends.end() ? nullptr : at->second.data(), event.header.time_ns);
   }
   targets_.on_exit(event.tgid);
+  coverage_.process_ended(event.tgid);
   if (held_exits_.empty() || held_exits_.front().first != event.tgid) return;
   carry_.release(held_exits_.front().second);
   held_exits_.pop_front();
@@ -249,12 +244,12 @@ void Intake::refuse(StreamId stream, uint64_t time_ns) {
 }
 
 void Intake::on_flow_open(const abi::flow_open_event& event) {
+  if (is_canary(event.tgid)) return canary_->flow_opened();
   if (flows_.contains(event.cookie)) return;   // twice: a daemon was killed before the ring forgot it
   // What is replayed was a target's when it came.
   if (!replaying_ && !targets_.is_target(event.tgid)) return refuse({event.cookie, false}, event.header.time_ns);
   OpenFlow open;
   open.tgid = event.tgid;
-  open.opened_ns = unix_time_ns(event.header.time_ns);
   open.tls = event.flags & IT_FLOW_TLS;
   StreamFacts& facts = open.facts;
   const bool server = event.role == IT_ROLE_SERVER;
@@ -273,7 +268,7 @@ void Intake::on_flow_open(const abi::flow_open_event& event) {
   facts.process = std::move(identity.process);
   facts.peer = std::move(identity.peer);
   carry_control({event.cookie, false}, event);
-  targets_.note_flow(event.tgid, open.tls);
+  coverage_.flow_opened(event.cookie, event.tgid, open.tls, facts, unix_time_ns(event.header.time_ns));
   if (!open.tls) {
     StreamMessage out = message(StreamMessage::Kind::kOpen, {event.cookie, false}, event.header.time_ns);
     out.facts = std::make_unique<StreamFacts>(facts);
@@ -315,8 +310,8 @@ void Intake::on_flow_close(const abi::flow_close_event& event) {
     out.ends_known = true;
     out.reset = event.reset != 0;
     send(std::move(out));
-  } else if (!at->second.bound) {
-    report_dark(event.cookie, &at->second);   // too short-lived for tick()
+  } else {
+    coverage_.flow_closed(event.cookie, event.reset != 0, unix_time_ns(event.header.time_ns));
   }
   if (at->second.tls) carry_.closed({event.cookie, false});   // no session will say so
   flows_.erase(at);
@@ -342,9 +337,16 @@ void Intake::set_owner(OpenFlow* flow, uint64_t cookie, uint32_t tgid, uint64_t 
   StreamMessage out = message(StreamMessage::Kind::kOwner, {cookie, false}, time_ns);
   out.facts = std::make_unique<StreamFacts>(flow->facts);
   if (!flow->tls) send(std::move(out));
+  coverage_.flow_owner(cookie, tgid, flow->facts.process);
 }
 
+void Intake::on_flow_wire(const abi::flow_wire_event& event) { coverage_.flow_wire(event); }
+
 void Intake::on_tls_open(const abi::tls_open_event& event) {
+  if (is_canary(event.tgid)) {
+    canary_->object_opened(event.object);
+    return refuse({event.object, true}, event.header.time_ns);   // what comes late is not kept either
+  }
   if (!replaying_ && !targets_.is_target(event.tgid)) {
     targets_.on_refused_tls(event.tgid);
     return refuse({event.object, true}, event.header.time_ns);
@@ -360,21 +362,21 @@ void Intake::on_tls_open(const abi::tls_open_event& event) {
 }
 
 void Intake::on_bind(const abi::bind_event& event) {
+  if (canary_) canary_->object_bound(event.object);
   auto object = objects_.find(event.object);
   auto flow = flows_.find(event.cookie);
   if (object == objects_.end()) return;
-  targets_.note_bound(object->second);
   carry_control({event.object, true}, event);
   if (flow != flows_.end()) carry_.link({event.object, true}, {event.cookie, false});
   StreamMessage out = message(StreamMessage::Kind::kBind, {event.object, true}, event.header.time_ns);
   out.facts = std::make_unique<StreamFacts>();
-  if (flow != flows_.end()) {
-    flow->second.bound = true;
-    *out.facts = flow->second.facts;
-  }
+  if (flow != flows_.end()) *out.facts = flow->second.facts;
   if (event.role != IT_ROLE_UNKNOWN) out.facts->role = event.role;
   out.facts->pre_attach = !(event.flags & IT_BIND_HELLO);
   out.facts->flow.set_pre_attach(out.facts->pre_attach);
+  StreamFacts known = *out.facts;
+  known.process = resolver_.process(object->second);
+  coverage_.flow_bound(event.cookie, event.object, object->second, known);
   send(std::move(out));
 }
 
@@ -386,10 +388,12 @@ void Intake::end_object(uint64_t object, const uint64_t* ends, uint64_t time_ns)
     out.ends_known = true;
   }
   send(std::move(out));
+  coverage_.object_closed(object, ends);
   objects_.erase(object);
 }
 
 void Intake::on_tls_close(const abi::tls_close_event& event) {
+  if (canary_) canary_->object_closed(event.object);
   refused_.erase({true, event.object});
   if (objects_.contains(event.object)) end_object(event.object, event.end, event.header.time_ns);
 }
@@ -405,11 +409,13 @@ void Intake::on_loss(const abi::loss_event& event) {
   out.offset = event.from;
   out.end[0] = event.to;
   out.reason = gap_reason(event.reason);
+  if (event.is_tls) coverage_.plaintext(event.stream, event.direction, event.to);
   send(std::move(out));
 }
 
 void Intake::on_data(const abi::data_event& event, std::string_view payload) {
   const bool tls = event.header.type == IT_TLS_DATA;
+  if (tls && is_canary(event.tgid)) return canary_->data(event.stream, event.direction, payload);
   if (refused_.contains({tls, event.stream})) return;
   if (!replaying_)
     carry_.data({event.stream, tls}, event.direction, event.offset, {reinterpret_cast<const char*>(&event), sizeof(event)},
@@ -418,10 +424,12 @@ void Intake::on_data(const abi::data_event& event, std::string_view payload) {
   out.side = event.direction;
   out.offset = event.offset;
   out.bytes.assign(payload);
+  if (tls) coverage_.plaintext(event.stream, event.direction, event.offset + payload.size());
   send(std::move(out));
 }
 
 void Intake::on_orphan(const abi::orphan_event& event, std::string_view payload) {
+  if (orphans_.size() >= kOrphans) lose_orphan();
   const uint64_t carried =
       replaying_ ? replayed_handle_ : carry_.loose({reinterpret_cast<const char*>(&event), sizeof(event)}, payload);
   orphans_.push_back({event.addresses, static_cast<uint32_t>(event.data.offset),

@@ -1,10 +1,11 @@
 // Turns kernel events into what the workers need: whose stream, and its bytes. Keeps the flows that
-// are open, joins TLS objects to them by the kernel's BIND, and watches for TLS that stays dark.
+// are open, joins TLS objects to them by the kernel's BIND, and tells the coverage ledger of both.
 //
 // Thread: the capture thread. Borrows everything; the workers' queues block when full, and the
 // pressure ends in the kernel ring, where loss is counted.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -17,6 +18,8 @@
 #include "capture/events.h"
 #include "capture/target_events.h"
 #include "daemon/carry.h"
+#include "daemon/canary_watch.h"
+#include "daemon/coverage.h"
 #include "daemon/message.h"
 #include "identity/resolver.h"
 
@@ -25,12 +28,11 @@ namespace infertrail {
 class Intake : public CaptureHandler {
  public:
   using Push = std::function<void(size_t worker, std::vector<StreamMessage>)>;
-  // A connection whose TLS records were seen and whose plaintext was not.
-  using Dark = std::function<void(const StreamFacts&)>;
   // `carry` (null: none) gets each record that a stream lives by, before the ring forgets it.
-  Intake(TargetEvents& targets, Resolver& resolver, size_t workers, Push push, Dark dark = {}, Carry* carry = nullptr)
-      : targets_(targets), resolver_(resolver), workers_(workers), push_(std::move(push)), dark_(std::move(dark)),
-        carry_(carry ? *carry : no_carry_) {}
+  Intake(TargetEvents& targets, Resolver& resolver, Coverage& coverage, size_t workers, Push push,
+         CanaryWatch* canary = nullptr, Carry* carry = nullptr)
+      : targets_(targets), resolver_(resolver), coverage_(coverage), canary_(canary), workers_(workers),
+        push_(std::move(push)), carry_(carry ? *carry : no_carry_) {}
 
   // Where the records of the carry go, so that what comes from a killed daemon takes the same way as
   // what comes from the rings.
@@ -43,7 +45,7 @@ class Intake : public CaptureHandler {
   // After each round of Events: sends what was collected, looks at new mappings.
   void flush();
   // Every 100 ms, and only when the rings were drained: reads that wait in the kernel to be joined;
-  // dark flows; old orphans; and the time `until_ns` (UNIX) up to which nothing is missing any more but
+  // coverage; old orphans; and the time `until_ns` (UNIX) up to which nothing is missing any more but
   // what is lost. Time-outs of streams count from there, so that a daemon that lags names no holes
   // that are still in the ring.
   void tick(const std::vector<abi::small_reads>& waiting, uint64_t until_ns);
@@ -55,6 +57,7 @@ class Intake : public CaptureHandler {
   void on_listen(const abi::listen_event& event) override;
   void on_flow_open(const abi::flow_open_event& event) override;
   void on_flow_close(const abi::flow_close_event& event) override;
+  void on_flow_wire(const abi::flow_wire_event& event) override;
   void on_flow_owner(const abi::flow_owner_event& event) override;
   void on_tls_open(const abi::tls_open_event& event) override;
   void on_tls_close(const abi::tls_close_event& event) override;
@@ -65,12 +68,14 @@ class Intake : public CaptureHandler {
   void on_orphan(const abi::orphan_event& event, std::string_view payload) override;
   void on_held(const abi::event_header& header, std::string_view record) override;
 
+  // Payload whose connection never appeared; any thread.
+  LossCount orphans_lost() const { return {orphans_lost_, orphan_bytes_lost_}; }
+
  private:
   struct OpenFlow {
     StreamFacts facts;
     uint32_t tgid = 0;
-    uint64_t opened_ns = 0;   // UNIX
-    bool tls = false, bound = false, reported_dark = false;
+    bool tls = false;
   };
   struct Orphan {
     abi::address_pair addresses;
@@ -84,7 +89,7 @@ class Intake : public CaptureHandler {
   };
 
   void send(StreamMessage message);
-  void report_dark(uint64_t cookie, OpenFlow* flow);
+  void lose_orphan();
   void refuse(StreamId stream, uint64_t time_ns);
   void set_owner(OpenFlow* flow, uint64_t cookie, uint32_t tgid, uint64_t time_ns);
   void adopt_orphans(const abi::flow_open_event& event);
@@ -99,9 +104,11 @@ class Intake : public CaptureHandler {
 
   TargetEvents& targets_;
   Resolver& resolver_;
+  bool is_canary(uint32_t tgid) const { return canary_ && canary_->is(tgid); }
+  Coverage& coverage_;
+  CanaryWatch* const canary_;   // nullptr: none
   const size_t workers_;
   const Push push_;
-  const Dark dark_;
   std::map<size_t, std::vector<StreamMessage>> batches_;
   std::unordered_map<uint64_t, OpenFlow> flows_;             // by cookie
   std::unordered_map<uint64_t, uint32_t> objects_;           // open TLS object -> tgid
@@ -117,6 +124,7 @@ class Intake : public CaptureHandler {
   std::map<std::pair<bool, uint64_t>, Identity> identities_;  // of the streams that are replayed
   std::deque<std::pair<uint32_t, uint64_t>> held_exits_;     // tgid and handle, in order
   std::vector<uint64_t> ended_before_;   // objects of the replay that end when all that ends was handed out
+  std::atomic<uint64_t> orphans_lost_{0}, orphan_bytes_lost_{0};
 };
 
 }  // namespace infertrail

@@ -8,6 +8,8 @@
 #include <cstdio>
 
 #include "capture/pins.h"
+#include "capture/strict_watchdog.h"
+#include "daemon/canary_child.h"
 #include "daemon/daemon.h"
 #include "daemon/mounts.h"
 #include "daemon/options.h"
@@ -43,6 +45,8 @@ int detach(const std::string& pin_dir) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (auto code = run_as_watchdog(argc, argv)) return *code;
+  if (auto code = run_as_canary(argc, argv)) return *code;
   auto options = parse_options(argc, argv);
   if (!options.ok()) return complain(options.error(), kUsage);
   if (options.value().help) return std::fputs(usage().c_str(), stdout) < 0;

@@ -26,8 +26,10 @@ void Pipeline::record(const Exchange& exchange, const StreamFacts& facts, Stream
 
 void Pipeline::record(Record record, std::function<void()> durable) {
   masker_.mask(&record);   // before this line payload is in memory only
+  const uint64_t bytes = record.request().bytes() + record.response().bytes();
   if (auto status = trail_.append(std::move(record), durable); !status.ok()) {
     counts_.refused++;
+    counts_.refused_bytes += bytes;
     spdlog::error("trail=refused error=\"{}\"", status.error().message);
     if (durable) durable();   // it will not be taken the next time either
   }

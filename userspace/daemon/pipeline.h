@@ -16,7 +16,7 @@
 namespace infertrail {
 
 struct PipelineCounts {
-  std::atomic<uint64_t> exchanges{0}, undecoded{0}, refused{0};
+  std::atomic<uint64_t> exchanges{0}, undecoded{0}, refused{0}, refused_bytes{0};
 };
 
 class Pipeline {

@@ -117,6 +117,8 @@ Config default_config() {
   capture.mutable_idle_timeout()->set_seconds(3600);
   capture.set_pin_dir("/sys/fs/bpf/infertrail");
   capture.set_carry_bytes(64 * kMiB);
+  capture.set_backpressure("count");
+  capture.mutable_canary_interval()->set_seconds(60);
   Trail& trail = *config.mutable_trail_options();
   trail.set_segment_bytes(256 * kMiB);
   trail.mutable_checkpoint_interval()->set_seconds(1);
@@ -154,6 +156,10 @@ Status check_config(const Config& config, const std::vector<std::string>& known_
   if (capture.workers() < 1 || capture.workers() > 64)
     check.fail("capture.workers: " + std::to_string(capture.workers()) +
                " is not between 1 and 64");
+  if (capture.backpressure() != "count" && capture.backpressure() != "strict")
+    check.fail("capture.backpressure: unknown value \"" + capture.backpressure() + "\"; one of count, strict");
+  if (capture.canary_interval().seconds() != 0 || capture.canary_interval().nanos() != 0)
+    check.seconds("capture.canary_interval", capture.canary_interval(), 5, 86400);
   check.seconds("capture.idle_timeout", capture.idle_timeout(), 1, 30 * 86400);
   if (capture.carry_bytes() != 0) check.size("capture.carry_bytes", capture.carry_bytes(), 2 * kMiB, 1024 * kMiB);
   if (!capture.pin_dir().empty()) check.absolute("capture.pin_dir", capture.pin_dir());

@@ -50,6 +50,41 @@ TEST(Status, LossesAreNamed) {
   EXPECT_FALSE(has(text, "lost      nothing"));
 }
 
+TEST(Status, TheRingItsPressureAndTheCanaryAreSaidInWords) {
+  StatusReply status = running();
+  status.set_ring_bytes(64 << 20);
+  status.set_ring_waiting(16 << 20);
+  status.mutable_backpressure()->set_mode("count");
+  status.mutable_coverage()->set_plain(3);
+  status.mutable_coverage()->set_tls(5);
+  status.mutable_coverage()->set_read(4);
+  status.mutable_canary()->set_state("seen");
+  status.mutable_canary()->mutable_last_seen()->set_seconds(status.started().seconds());
+  Timestamp now = status.started();
+  now.set_seconds(now.seconds() + 12);
+  std::string text = status_text(status, now, {});
+  for (const char* part : {"ring      16.0 MiB of 64.0 MiB wait (25 %); what finds no room is lost and counted",
+                           "coverage  3 connections in the clear, 4 of 5 TLS connections read\n",
+                           "canary    seen 12.00s ago"})
+    EXPECT_TRUE(has(text, part)) << part << "\n" << text;
+  status.mutable_backpressure()->set_mode("strict");
+  status.mutable_backpressure()->set_stops(7);
+  status.mutable_backpressure()->set_unprotected(2);
+  status.mutable_coverage()->set_dark(2);
+  status.mutable_coverage()->set_dark_now(1);
+  status.mutable_coverage()->set_incomplete(1);
+  status.mutable_canary()->set_state("NOT SEEN");
+  status.mutable_canary()->set_detail("SSL_read");
+  Loss* loss = status.add_losses();
+  loss->set_kind("orphans");
+  text = status_text(status, now, {});
+  for (const char* part : {"(backpressure: strict): 7 stops, 0 held now", "unprotected 2 times",
+                           "TLS NOT VISIBLE on 2, 1 of them open now", "TLS PLAINTEXT MISSING on 1",
+                           "canary    NOT SEEN: SSL_read; last seen 12.00s ago",
+                           "(first bytes whose connection never appeared)"})
+    EXPECT_TRUE(has(text, part)) << part << "\n" << text;
+}
+
 TEST(Status, NobodyMonitoredComesWithAWayOut) {
   StatusReply status = running();
   status.clear_processes();

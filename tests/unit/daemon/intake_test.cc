@@ -24,13 +24,12 @@ class FakeTargets : public TargetEvents {
   void on_refused_tls(uint32_t tgid) override { log.push_back("refused " + std::to_string(tgid)); }
   void attach_pending() override { rounds++; }
   bool is_target(uint32_t tgid) const override { return tgid >= 100 && tgid < 200; }
-  void note_flow(uint32_t, bool tls) override { (tls ? tls_flows : plain_flows)++; }
-  void note_bound(uint32_t) override { bound++; }
-  void note_blind(uint32_t) override { blind++; }
+  std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t) const override { return ends; }
 
   std::map<uint32_t, ProcessFacts> executed;
   std::vector<std::string> log;
-  int rounds = 0, tls_flows = 0, plain_flows = 0, bound = 0, blind = 0;
+  std::map<uint64_t, std::array<uint64_t, 2>> ends;
+  int rounds = 0;
 };
 
 class IntakeTest : public testing::Test {
@@ -102,7 +101,9 @@ class IntakeTest : public testing::Test {
   FakeTargets targets_;
   Resolver resolver_{proc_.root()};
   std::vector<StreamMessage> sent_;
-  Intake intake_{targets_, resolver_, 3, [this](size_t worker, std::vector<StreamMessage> batch) {
+  std::vector<Coverage::Finding> found_;
+  Coverage coverage_{[this](const Coverage::Finding& finding) { found_.push_back(finding); }};
+  Intake intake_{targets_, resolver_, coverage_, 3, [this](size_t worker, std::vector<StreamMessage> batch) {
                    for (StreamMessage& each : batch) {
                      EXPECT_EQ(each.stream.id % 3, worker) << "a stream stays with its worker";
                      sent_.push_back(std::move(each));
@@ -156,7 +157,7 @@ TEST_F(IntakeTest, APlainFlowFromItsOpeningToItsEnd) {
   EXPECT_EQ(22u, messages[3].end[IT_OUT]);
   close(9);
   EXPECT_TRUE(sent().empty());
-  EXPECT_EQ(1, targets_.plain_flows);
+  EXPECT_EQ(1u, coverage_.of(100).plain);
 }
 
 TEST_F(IntakeTest, NothingIsKeptOfAProcessThatWasNotChosen) {
@@ -190,7 +191,9 @@ TEST_F(IntakeTest, ATlsObjectGetsItsFlowByTheBind) {
   EXPECT_EQ(9u, messages[1].facts->flow.cookie());
   EXPECT_EQ(IT_ROLE_CLIENT, messages[1].facts->role) << "the handshake knows better than the socket";
   EXPECT_FALSE(messages[1].facts->pre_attach);
-  EXPECT_EQ(1, targets_.bound);
+  data(IT_TLS_DATA, 4, "x");
+  intake_.tick({}, unix_now_ns());
+  EXPECT_EQ(1u, coverage_.of(101).read) << "the process that has the object, not the listener";
 }
 
 TEST_F(IntakeTest, ABindWithoutAHelloMissesItsBeginning) {
@@ -228,6 +231,53 @@ TEST_F(IntakeTest, AProcessThatEndsEndsItsObjects) {
   ASSERT_EQ(1u, messages.size());
   EXPECT_EQ(3u, messages[0].end[IT_IN]);
   EXPECT_EQ((std::vector<std::string>{"exit 100"}), targets_.log);
+}
+
+TEST_F(IntakeTest, AProcessThatEndsTellsHowFarItsStreamsWent) {
+  object(4, 100);
+  sent();
+  targets_.ends[4] = {30, 40};
+  auto end = event<abi::process_event>(IT_EXIT);
+  end.tgid = 100;
+  intake_.on_exit(end);
+  auto messages = sent();
+  ASSERT_EQ(1u, messages.size());
+  EXPECT_TRUE(messages[0].ends_known);
+  EXPECT_EQ(30u, messages[0].end[IT_IN]);
+  EXPECT_EQ(40u, messages[0].end[IT_OUT]);
+}
+
+TEST_F(IntakeTest, OrphansWithoutAConnectionAreCounted) {
+  abi::orphan_event orphan{};
+  orphan.data = event<abi::data_event>(IT_ORPHAN_DATA);
+  orphan.data.header.time_ns -= 6'000'000'000;
+  intake_.on_orphan(orphan, "lost");
+  intake_.tick({}, unix_now_ns());
+  EXPECT_EQ(1u, intake_.orphans_lost().events);
+  EXPECT_EQ(4u, intake_.orphans_lost().bytes);
+}
+
+TEST_F(IntakeTest, NothingOfTheCanaryReachesAWorker) {
+  CanaryWatch watch;
+  Intake intake(targets_, resolver_, coverage_, 1, [this](size_t, std::vector<StreamMessage> batch) {
+    for (StreamMessage& each : batch) sent_.push_back(std::move(each));
+  }, &watch);
+  watch.begin(150);
+  abi::flow_open_event opened = flow(9, 150, IT_ROLE_CLIENT, IT_FLOW_TLS);
+  intake.on_flow_open(opened);
+  auto open = event<abi::tls_open_event>(IT_TLS_OPEN);
+  open.object = 4;
+  open.tgid = 150;
+  intake.on_tls_open(open);
+  auto bytes = event<abi::data_event>(IT_TLS_DATA);
+  bytes.stream = 4;
+  bytes.tgid = 150;
+  intake.on_data(bytes, "x");
+  watch.end();
+  intake.on_data(bytes, "late");
+  intake.flush();
+  for (const StreamMessage& each : sent_) EXPECT_EQ(Kind::kForget, each.kind);
+  EXPECT_EQ(0u, coverage_.of(150).tls);
 }
 
 TEST_F(IntakeTest, TheWorkerThatAcceptedIsTheProcess) {
@@ -309,7 +359,9 @@ TEST_F(IntakeTest, TlsThatStaysDarkIsToldOnce) {
   bind(4, 10, IT_ROLE_SERVER, IT_BIND_HELLO);
   intake_.tick({}, unix_now_ns());
   intake_.tick({}, unix_now_ns());
-  EXPECT_EQ(1, targets_.blind);
+  ASSERT_EQ(1u, found_.size());
+  EXPECT_EQ("TLS NOT VISIBLE", found_[0].what);
+  EXPECT_EQ(1u, coverage_.of(100).dark);
 }
 
 TEST_F(IntakeTest, TlsThatEndsBeforeItWasSeenIsToldAtItsEnd) {
@@ -320,7 +372,10 @@ TEST_F(IntakeTest, TlsThatEndsBeforeItWasSeenIsToldAtItsEnd) {
     close.cookie = tls ? 9 : 10;
     intake_.on_flow_close(close);
   }
-  EXPECT_EQ(1, targets_.blind);
+  coverage_.finish(unix_now_ns());
+  ASSERT_EQ(1u, found_.size());
+  EXPECT_EQ("tls_not_visible", found_[0].reason);
+  EXPECT_EQ(1u, coverage_.of(100).dark);
 }
 
 TEST_F(IntakeTest, TheOtherEndIsNamedWhenItIsOnThisHost) {

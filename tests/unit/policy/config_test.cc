@@ -105,6 +105,11 @@ TEST(CheckConfig, EveryRangeHasItsMessage) {
             "trail_options.origin: \"a b\" must not be empty or hold spaces or '+'");
   EXPECT_EQ(error_after([](Config* c) { c->mutable_trail_options()->set_origin("a+b"); }),
             "trail_options.origin: \"a+b\" must not be empty or hold spaces or '+'");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_backpressure("stricd"); }),
+            "capture.backpressure: unknown value \"stricd\"; one of count, strict");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->mutable_canary_interval()->set_seconds(1); }),
+            "capture.canary_interval: 1s is not between 5s and 86400s");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->mutable_canary_interval()->set_seconds(0); }), "");
   EXPECT_EQ(error_after([](Config* c) { c->set_log_level("trace"); }),
             "log_level: unknown value \"trace\"; one of error, warn, info, debug");
   EXPECT_EQ(error_after([](Config* c) { c->mutable_masking()->add_detectors("EMIAL"); }),

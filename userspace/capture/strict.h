@@ -1,0 +1,76 @@
+// Back-pressure `strict`: a process whose plaintext comes faster than the daemon reads is stopped
+// (SIGSTOP, by bpf/strict.h, in the probe that found the data ring more than half full) and let go on
+// (SIGCONT, here) when the ring is nearly empty again. Nothing of its TLS is lost, and it pays with time.
+//
+// Rules that keep the host safe:
+// - the kernel's half stops nobody when our heartbeat is older than 2 s;
+// - nobody is held longer than max_hold: then everybody goes on, losses are counted as without strict
+//   until the ring has emptied, and `unprotected` says so;
+// - a watchdog process (strict_watchdog.h) continues who is stopped when this process dies;
+// - pid 1 of the host and traced processes are never stopped; a process that somebody else stops as
+//   well stays stopped (needs the probe signal_generate).
+// Limits: plain TCP is captured in softirqs, where no process can be stopped; only with kprobes on
+// tcp_sendmsg and tcp_recvmsg are its processes held, and what is under way then still arrives. One call
+// that is larger than the free half of the ring can overflow it alone.
+// Thread: one of its own; counts() from any. Borrows Probes, which must outlive it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+#include "capture/probes.h"
+#include "capture/ring_fill.h"
+#include "capture/strict_watchdog.h"
+
+namespace infertrail {
+
+struct StrictOptions {
+  unsigned stop_percent = 50, continue_percent = 25;   // of the data ring
+  std::chrono::milliseconds max_hold{10'000};
+};
+
+struct StrictCounts {
+  uint64_t stops = 0;         // processes stopped, since load
+  uint64_t held_now = 0;
+  uint64_t unprotected = 0;   // times that nobody was stopped although the ring was over the mark
+};
+
+class Strict {
+ public:
+  // From here on producers are stopped.
+  static Result<std::unique_ptr<Strict>> open(const Probes& probes, StrictOptions options = {});
+  // For a daemon that is not strict: maps that outlived an earlier one may still say so.
+  static Status disable(const Probes& probes);
+  // Lets everybody go on, then ends the watchdog.
+  ~Strict();
+  Strict(const Strict&) = delete;
+
+  StrictCounts counts() const;
+  pid_t watchdog() const { return watchdog_.pid(); }
+
+ private:
+  Strict(const Probes& probes, StrictOptions options)
+      : options_(options), words_(probes.map_fd("strict")), stopped_(probes.map_fd("stopped")) {}
+  void run();
+  void round();
+  bool held_too_long() const;
+  void set(uint32_t word, uint64_t value) const;
+  uint64_t get(uint32_t word) const;
+
+  const StrictOptions options_;
+  const int words_, stopped_;
+  RingFill fill_;
+  Watchdog watchdog_;
+  std::atomic<uint64_t> held_{0}, gave_up_{0};
+  bool open_ = false;   // the mark is set: producers are stopped above it
+  std::atomic<bool> ending_{false};
+  std::thread thread_;
+};
+
+// Continues every process of the map `stopped` that is ours to continue. -> how many.
+size_t continue_stopped(int stopped_map);
+
+}  // namespace infertrail
