@@ -111,11 +111,13 @@ Result<std::shared_ptr<const WrittenExchanges>> Daemon::open_carry() {
   carry_ = std::make_unique<Carry>(probes_->carry(), options);
   const CarryFound& found = carry_->found();
   if (!found.fresh.empty()) spdlog::warn("carry=fresh lost={} reason=\"{}\"", found.lost, found.fresh);
-  if (found.lost || found.corrupt > 0 || found.unkept > 0) {
+  const Adoption& before = probes_->adoption();
+  const bool none = before.adopted && !before.handed_over && !found.adopted && !found.lost;   // killed, and kept nothing
+  if (found.lost || none || found.corrupt > 0 || found.unkept > 0) {
     spdlog::warn("lost=carry segments={} records={}", found.corrupt, found.unkept);
     note("gap", "lost: open exchanges of the daemon before",
          {{"reason", "daemon_down"},
-          {"why", found.lost ? found.fresh : "it was full or damaged"},
+          {"why", none ? "it was killed and had no memory to keep them" : found.lost ? found.fresh : "it was full or damaged"},
           {"damaged_segments", std::to_string(found.corrupt)},
           {"records_without_room", std::to_string(found.unkept)}});
   }
@@ -300,7 +302,7 @@ Status Daemon::stop(bool hand_over) {
   if (control_) control_->stop();
   if (capture_.joinable()) capture_.join();
   // A start that failed before it took up what the daemon before left, leaves it to the next one.
-  const bool untouched = carry_ && carry_->found().streams > 0 && !replayed_;
+  const bool untouched = carry_ && carry_->enabled() && probes_->adoption().adopted && !replayed_;
   if (probes_ && (hand_over || untouched)) probes_->leave();
   const bool left = probes_ && probes_->left();
   if (probes_ && events_) {
