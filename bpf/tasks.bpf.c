@@ -4,3 +4,4 @@
 #include "process.bpf.c"
 #include "socket.bpf.c"
 #include "tls.bpf.c"
+#include "go.bpf.c"

@@ -276,17 +276,10 @@ static __always_inline int over(struct pt_regs *ctx, u16 type) {
   return 0;
 }
 
-/* BIO_write(BIO *, const void *data, int length), inside an SSL call of an object whose socket is
- * not known: if a TLS record starts here, its first bytes name the object on the wire. */
-static __always_inline int publish(struct pt_regs *ctx) {
-  struct call_key current = {.id = bpf_get_current_pid_tgid()};
-  struct call *call = bpf_map_lookup_elem(&calls, &current);
-  if (!call) return 0;
-  struct object_key key = key_of(call->ssl);
-  struct tls_object *object = object_of(&key);
-  if (!object || object->bound) return 0;
-  u64 from = PT_REGS_PARM2(ctx);
-  int length = PT_REGS_PARM3(ctx);
+/* Ciphertext of an object whose socket is not known: if a TLS record starts here, its first bytes name
+ * the object on the wire. */
+static __always_inline int publish_record(struct object_key *key, struct tls_object *object, u64 from,
+                                          int length) {
   u8 head[10];
   if (length < 5 + 18 || bpf_probe_read_user(head, sizeof(head), (void *)from)) return 0;
   if (head[1] != 3) return 0;
@@ -311,9 +304,20 @@ static __always_inline int publish(struct pt_regs *ctx) {
     return 0;
   }
   if (error) return 0;
-  struct fingerprint_owner owner = {.key = key, .id = object->id};
+  struct fingerprint_owner owner = {.key = *key, .id = object->id};
   bpf_map_update_elem(&fingerprints, &print, &owner, BPF_ANY);
   return 0;
+}
+
+/* BIO_write(BIO *, const void *data, int length), inside an SSL call. */
+static __always_inline int publish(struct pt_regs *ctx) {
+  struct call_key current = {.id = bpf_get_current_pid_tgid()};
+  struct call *call = bpf_map_lookup_elem(&calls, &current);
+  if (!call) return 0;
+  struct object_key key = key_of(call->ssl);
+  struct tls_object *object = object_of(&key);
+  if (!object || object->bound) return 0;
+  return publish_record(&key, object, PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx));
 }
 
 /* One program for every function, so that a library is one link (see uprobe_link.h): the cookie says

@@ -29,6 +29,9 @@ class LibraryProbes {
   // Probes that an earlier process attached: their link descriptors.
   static LibraryProbes adopt(std::vector<Fd> links) { return LibraryProbes(std::move(links)); }
 
+  void add(std::vector<Fd> links) {
+    for (Fd& link : links) links_.push_back(std::move(link));
+  }
   const std::vector<Fd>& links() const { return links_; }
   size_t count() const { return links_.size(); }
 

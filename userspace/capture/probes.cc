@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/procfs.h"
+#include "capture/go_probes.h"
 #include "capture/uprobe_link.h"
 #include "infertrail.skel.h"
 
@@ -33,6 +34,19 @@ int log_to_spdlog(libbpf_print_level level, const char* format, va_list args) {
 void detach(std::vector<bpf_link*>& links) {
   for (bpf_link* link : links) bpf_link__destroy(link);
   links.clear();
+}
+
+template <typename Key>
+void forget_keys(int map, uint32_t tgid) {
+  std::vector<Key> dead;
+  Key key{}, next{};
+  const void* from = nullptr;
+  while (bpf_map_get_next_key(map, from, &next) == 0) {
+    key = next;
+    from = &key;
+    if (key.tgid == tgid) dead.push_back(key);
+  }
+  for (const Key& each : dead) bpf_map_delete_elem(map, &each);
 }
 
 bool kernel_has_kprobes() {
@@ -69,7 +83,8 @@ Status Probes::load(const ProbeOptions& options) {
   }
   uprobe_multi_ = kernel_has_uprobe_multi();
   if (uprobe_multi_)
-    for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
+    for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit, object_->progs.go_enter,
+                                 object_->progs.go_exit})
       bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
   if (int error = infertrail_bpf__load(object_); error != 0)
     return Error{Code::kUnsupported,
@@ -175,9 +190,19 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
-  return LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
-                                bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
-                               path, fd);
+  auto& programs = object_->progs;
+  auto probes = LibraryProbes::attach(
+      {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd);
+  // A Go program may have OpenSSL inside as well (cgo).
+  auto go = attach_go({bpf_program__fd(programs.go_enter), bpf_program__fd(programs.go_exit), uprobe_multi_}, path, fd);
+  if (!go.ok()) {
+    const bool none = go.error().code == Code::kNotFound || go.error().code == Code::kInvalid;
+    if (!none && probes.ok()) spdlog::warn("library={} error=\"{}\"", path, go.error().message);
+    return none || probes.ok() ? std::move(probes) : Result<LibraryProbes>(wrap(go.error(), "Go's crypto/tls"));
+  }
+  if (!probes.ok()) return LibraryProbes::adopt(std::move(go.value()));
+  probes.value().add(std::move(go.value()));
+  return probes;
 }
 
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
@@ -200,18 +225,9 @@ std::vector<abi::small_reads> Probes::waiting_reads() const {
 }
 
 void Probes::forget(uint32_t tgid) {
-  for (bpf_map* map : {object_->maps.small, object_->maps.tls_objects}) {
-    const int fd = bpf_map__fd(map);
-    std::vector<abi::object_key> dead;
-    abi::object_key key{}, next{};
-    const void* from = nullptr;
-    while (bpf_map_get_next_key(fd, from, &next) == 0) {
-      key = next;
-      from = &key;
-      if (key.tgid == tgid) dead.push_back(key);
-    }
-    for (const abi::object_key& each : dead) bpf_map_delete_elem(fd, &each);
-  }
+  forget_keys<abi::object_key>(bpf_map__fd(object_->maps.small), tgid);
+  forget_keys<abi::object_key>(bpf_map__fd(object_->maps.tls_objects), tgid);
+  forget_keys<abi::go_call_key>(bpf_map__fd(object_->maps.go_calls), tgid);
 }
 
 std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {

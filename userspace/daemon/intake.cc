@@ -33,6 +33,15 @@ std::string c_string(const uint8_t* bytes, size_t size) {
   return std::string(text, strnlen(text, size));
 }
 
+const char* bind_name(uint8_t method) {
+  switch (method) {
+    case IT_BIND_FP_EGRESS: return "fp_egress";
+    case IT_BIND_GO_FD: return "go_fd";
+    case IT_BIND_SET_FD: return "set_fd";
+    default: return "unknown";
+  }
+}
+
 GapReason gap_reason(uint8_t loss) {
   return loss == IT_LOSS_FAULT ? GapReason::kFault : GapReason::kRingFull;
 }
@@ -252,6 +261,7 @@ void Intake::on_bind(const abi::bind_event& event) {
   if (flow != flows_.end()) {
     flow->second.bound = true;
     *out.facts = flow->second.facts;
+    out.facts->flow.set_bind(bind_name(event.method));
   }
   if (event.role != IT_ROLE_UNKNOWN) out.facts->role = event.role;
   out.facts->pre_attach = !(event.flags & IT_BIND_HELLO);
