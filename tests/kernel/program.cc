@@ -22,12 +22,12 @@ std::string own_folder() {
   return out.substr(0, out.rfind('/'));
 }
 
-Program::Program(std::vector<std::string> arguments) {
+Program::Program(std::vector<std::string> arguments, const std::string& name) {
   int to[2], from[2];
   if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) std::abort();
   fcntl(from[1], F_SETPIPE_SZ, 1 << 20);   // so that it never waits for a test that reads another
-  const std::string path = own_folder() + "/it_peer";
-  std::vector<char*> argv = {const_cast<char*>("it_peer")};
+  const std::string path = own_folder() + "/" + name;
+  std::vector<char*> argv = {const_cast<char*>(name.c_str())};
   for (std::string& each : arguments) argv.push_back(each.data());
   argv.push_back(nullptr);
   pid_ = fork();

@@ -50,9 +50,12 @@ func check(err error) {
 }
 
 var stdin = bufio.NewReader(os.Stdin)
+var gates sync.Mutex
 
 func gate() {
 	if options["gate"] == "1" {
+		gates.Lock()
+		defer gates.Unlock()
 		stdin.ReadString('\n')
 	}
 }
