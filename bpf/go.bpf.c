@@ -37,7 +37,8 @@
 
 struct go_call {
   u64 conn;
-  u64 id;        /* of the object */
+  u64 id;        /* of the object, 0 = there was none */
+  u64 socket;    /* cookie, looked up for an object that is not bound */
   u64 buffer;    /* address; or, on the goroutine's stack, distance from its top: it may move */
   u64 length;
   u32 on_stack;
@@ -106,37 +107,38 @@ static __always_inline void go_bind(struct object_key *key, struct tls_object *o
   bpf_map_update_elem(&socket_objects, &socket, &owner, BPF_ANY);
 }
 
+/* Makes no object: a Conn that was closed is read once more, for its error. It is a handshake, or bytes
+ * that moved, what makes one. */
 static __always_inline int go_entered(struct pt_regs *ctx, u64 cookie, u32 direction) {
   struct go_call_key key = {};
   struct go_stack stack;
   if (!go_key(ctx, &key, &stack)) return 0;
   struct object_key conn = key_of(GO_ARGUMENT1(ctx));
-  struct tls_object *object = object_of(&conn);
-  if (!object) return 0;
-  if (!object->bound) go_bind(&conn, object, go_socket(ctx, conn.ssl, cookie));
+  struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &conn);
   struct go_call call = {.conn = conn.ssl,
-                         .id = object->id,
                          .buffer = GO_ARGUMENT2(ctx),
                          .length = GO_ARGUMENT3(ctx),
                          .direction = direction};
+  if (object) call.id = object->id;
+  if (!object || (!object->bound && !object->cookie)) call.socket = go_socket(ctx, conn.ssl, cookie);
   if (call.buffer >= stack.low && call.buffer < stack.high) {
     call.on_stack = 1;
     call.buffer = stack.high - call.buffer;
   }
   struct go_call *old = bpf_map_lookup_elem(&go_calls, &key);
-  if (old && old->id == call.id) {   /* the same call, again from its beginning with a larger stack */
-    *old = call;
-    return 0;
-  }
-  if (old) {   /* left without a RET: by a panic, or its goroutine is gone */
+  u64 before_id = old ? old->id : 0;   /* the same call, again from its beginning with a larger stack; */
+  if (before_id && before_id != call.id) {   /* or one that was left by a panic */
     struct object_key before = key_of(old->conn);
     struct tls_object *other = bpf_map_lookup_elem(&tls_objects, &before);
-    if (other && other->id == old->id) __sync_fetch_and_add(&other->calls, -1);
+    if (other && other->id == before_id) __sync_fetch_and_add(&other->calls, -1);
   }
-  if (bpf_map_update_elem(&go_calls, &key, &call, BPF_ANY))
+  if (bpf_map_update_elem(&go_calls, &key, &call, BPF_ANY)) {
     count_loss(IT_LOSS_MAP_FULL, 0);
-  else
+    bpf_map_delete_elem(&go_calls, &key);
+    if (object && before_id == call.id) __sync_fetch_and_add(&object->calls, -1);
+  } else if (object && before_id != call.id) {
     __sync_fetch_and_add(&object->calls, 1);
+  }
   return 0;
 }
 
@@ -165,13 +167,19 @@ static __always_inline int go_left(struct pt_regs *ctx) {
   long n = GO_RESULT1(ctx);
   struct object_key conn = key_of(call.conn);
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &conn);
-  if (!object || object->id != call.id) {
+  if (call.id && (!object || object->id != call.id)) {   /* ended by a new connection at its address */
     if (n > 0) count_loss(IT_LOSS_MAP_FULL, n);
     return 0;
   }
+  if (!object) {
+    if (n <= 0) return 0;
+    object = object_of(&conn);   /* older than the capture */
+    if (!object) return 0;
+  }
+  if (n > 0) go_bind(&conn, object, call.socket);
   if (n > 0 && (u64)n <= call.length)
     go_emit(object, call.direction, call.on_stack ? stack.high - call.buffer : call.buffer, n);
-  if (__sync_fetch_and_add(&object->calls, -1) == 1 && object->closing) go_end(&conn, object);
+  if (call.id && __sync_fetch_and_add(&object->calls, -1) == 1 && object->closing) go_end(&conn, object);
   return 0;
 }
 

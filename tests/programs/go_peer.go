@@ -1,11 +1,11 @@
 // A Go program to watch: one end of HTTPS connections by net/http and crypto/tls, or of plain TLS
 // connections that read into arrays on the goroutine's stack. Says what it moved, as peer.c does.
 //
-//	go_peer role=server [conns=N] [gate=0] [cert=FILE key=FILE]
+//	go_peer role=server [gate=0] [stack=1 conns=N] [wrap=1] [cert=FILE key=FILE]
 //	go_peer role=client port=P [conns=N] [requests=N] [request=BYTES] [response=BYTES] [stack=1] [wrap=1]
 //
-// A server takes `conns` connections, answers POST /?n=BYTES with as many bytes and the SHA-256 of the
-// request's body, and ends when all are closed. A client makes `conns` connections at once, each with
+// A server answers POST /?n=BYTES with as many bytes and the SHA-256 of the request's body, until its second
+// gate; with stack=1 it takes `conns` connections. A client makes `conns` connections at once, each with
 // `requests` requests one after the other, and checks both hashes.
 package main
 
@@ -167,22 +167,14 @@ func answer(w http.ResponseWriter, r *http.Request) {
 type listener struct {
 	net.Listener
 	config *tls.Config
-	over   *sync.WaitGroup
-	left   int
-	done   chan struct{}
 }
 
 func (l *listener) Accept() (net.Conn, error) {
-	if l.left == 0 {
-		<-l.done
-		return nil, net.ErrClosed
-	}
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	l.left--
-	return count(tls.Server(inner(conn), l.config), l.over), nil
+	return count(tls.Server(inner(conn), l.config), &over), nil
 }
 
 func serve() {
@@ -204,16 +196,10 @@ func serve() {
 		over.Wait()
 		return
 	}
-	l := &listener{raw, config, &over, number("conns"), make(chan struct{})}
-	over.Add(l.left)
-	tell := &http.Server{Handler: http.HandlerFunc(answer), ConnState: func(_ net.Conn, state http.ConnState) {
-		if state == http.StateClosed {
-			over.Done()
-		}
-	}}
-	go tell.Serve(l)
-	over.Wait()
-	close(l.done)
+	// net/http closes a connection whose request was slow to be written and makes another: as many as come.
+	go http.Serve(&listener{raw, config}, http.HandlerFunc(answer))
+	gate()
+	raw.Close()
 }
 
 var over sync.WaitGroup
