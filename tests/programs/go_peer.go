@@ -68,7 +68,8 @@ type counted struct {
 	nin, nout int
 	once      sync.Once
 	over      *sync.WaitGroup
-	mutex     sync.Mutex // readers and writers run at once, and the telling reads both
+	mutex     sync.Mutex   // readers and writers run at once
+	flight    sync.RWMutex // the telling waits for calls that another goroutine's Close ends
 }
 
 func count(conn *tls.Conn, over *sync.WaitGroup) *counted {
@@ -77,6 +78,8 @@ func count(conn *tls.Conn, over *sync.WaitGroup) *counted {
 }
 
 func (c *counted) Read(b []byte) (int, error) {
+	c.flight.RLock()
+	defer c.flight.RUnlock()
 	n, err := c.Conn.Read(b)
 	c.mutex.Lock()
 	c.in.Write(b[:n])
@@ -86,6 +89,8 @@ func (c *counted) Read(b []byte) (int, error) {
 }
 
 func (c *counted) Write(b []byte) (int, error) {
+	c.flight.RLock()
+	defer c.flight.RUnlock()
 	n, err := c.Conn.Write(b)
 	c.mutex.Lock()
 	c.out.Write(b[:n])
@@ -100,9 +105,9 @@ func port(address net.Addr) string {
 
 func (c *counted) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() {
-		c.mutex.Lock()
-		defer c.mutex.Unlock()
+	go c.once.Do(func() {
+		c.flight.Lock()
+		defer c.flight.Unlock()
 		fmt.Printf("conn pid=%d ssl=%p local=%s remote=%s in=%d in_sha=%s out=%d out_sha=%s\n", os.Getpid(), c.Conn,
 			port(c.LocalAddr()), port(c.RemoteAddr()), c.nin, hex.EncodeToString(c.in.Sum(nil)), c.nout,
 			hex.EncodeToString(c.out.Sum(nil)))
@@ -198,6 +203,9 @@ func serve() {
 	}
 	// net/http closes a connection whose request was slow to be written and makes another: as many as come.
 	go http.Serve(&listener{raw, config}, http.HandlerFunc(answer))
+	if options["gate"] == "0" {
+		select {} // until it is ended
+	}
 	gate()
 	raw.Close()
 }
