@@ -224,7 +224,7 @@ static __always_inline int go_ciphertext(struct pt_regs *ctx) {
   struct object_key key = key_of(GO_ARGUMENT1(ctx));
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &key);
   if (!object || object->bound || object->cookie) return 0;
-  return publish_record(&key, object, GO_ARGUMENT2(ctx), GO_ARGUMENT3(ctx));
+  return publish(object, &key, GO_ARGUMENT2(ctx), GO_ARGUMENT3(ctx));
 }
 
 static __always_inline int go_dispatch(struct pt_regs *ctx) {

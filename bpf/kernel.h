@@ -4,7 +4,13 @@
 #define INFERTRAIL_KERNEL_H
 
 #include <linux/bpf.h>
+#ifndef __TARGET_ARCH_arm64
 #include <linux/ptrace.h>
+#else
+/* As <asm/ptrace.h> of arm64 has them: a host of another architecture has no such header. */
+struct user_pt_regs { unsigned long long regs[31], sp, pc, pstate; };
+struct pt_regs { struct user_pt_regs user_regs; };
+#endif
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>

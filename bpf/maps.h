@@ -56,10 +56,13 @@ struct {
 struct flow_state {
   u64 cookie;
   u64 end[2];        /* stream offset after the last byte seen */
+  u64 origin[2];     /* stream offset when it began to be seen */
+  u32 base[2];       /* TCP sequence number of stream offset 0 */
   u8 tls;            /* 1: looks like TLS */
   u8 bound;          /* 1: its TLS object is known */
   u8 ignored;        /* 1: owner was no target when it began */
-  u8 reserved[5];
+  u8 closed;         /* 1: its close was told */
+  u8 reserved[4];
 };
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -77,9 +80,10 @@ struct call_key {
 struct call {
   u64 ssl;
   u64 buffer;
+  u64 length;           /* asked for */
   u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
   u64 stack;            /* stack pointer that the return will have: says which call returns */
-  u32 kind;
+  u32 kind;             /* IT_CALL_*; 0: none */
   u32 nested;           /* 1: level 1 is in use */
 };
 struct {

@@ -33,6 +33,8 @@ static __always_inline void listening(struct sock *sk, u32 tgid) {
   struct sock_owner *stored =
       bpf_sk_storage_get(&sock_owners, sk, &owner, BPF_SK_STORAGE_GET_F_CREATE);
   if (!stored) count_loss(IT_LOSS_MAP_FULL, 0);
+  if (stored && stored->flags & IT_SOCK_LISTENS) return;   /* the other program was here */
+  if (stored) stored->flags |= IT_SOCK_LISTENS;
   struct listen_event *event = RESERVE_CONTROL(struct listen_event, IT_LISTEN);
   if (!event) return;
   event->tgid = tgid;
@@ -44,6 +46,7 @@ static __always_inline void listening(struct sock *sk, u32 tgid) {
 static __always_inline void connecting(struct sock *sk, u32 tgid) {
   struct sock_owner owner = {.tgid = tgid, .flags = IT_SOCK_ACTIVE};
   if (target_state(tgid)) owner.flags |= IT_SOCK_WATCH;
+  bpf_sk_storage_delete(&flows, sk);   /* a socket that connects again is a new flow */
   if (!bpf_sk_storage_get(&sock_owners, sk, &owner, BPF_SK_STORAGE_GET_F_CREATE))
     count_loss(IT_LOSS_MAP_FULL, 0);
 }
@@ -59,7 +62,8 @@ static __always_inline void connected(struct sock *sk) {
 
 static __always_inline void closed(struct sock *sk, int from) {
   struct flow_state *flow = bpf_sk_storage_get(&flows, sk, 0, 0);
-  if (!flow || flow->ignored) return;
+  if (!flow || flow->ignored || flow->closed) return;
+  flow->closed = 1;
   struct flow_close_event *event = RESERVE_CONTROL(struct flow_close_event, IT_FLOW_CLOSE);
   if (!event) return;
   event->cookie = flow->cookie;
@@ -81,14 +85,22 @@ static __always_inline void changed(struct sock *sk, int from, int to) {
   if (to == IT_TCP_CLOSE) closed(sk, from);
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int BPF_PROG(socket_state, struct sock *sk, int from, int to) {
+static __always_inline int state_changed(struct sock *sk, int from, int to) {
   if (sk->sk_protocol != IPPROTO_TCP) return 0;
   hold_cpu();
   changed(sk, from, to);
   release_cpu();
   return 0;
 }
+
+/* Twice: while a program runs on a CPU, the kernel skips it for events that interrupt it there (a
+ * softirq closes a connection while a task opens one; from 6.13 also another task). The two run one
+ * after the other, so that one of them always sees the event; changed() does nothing the second time. */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state, struct sock *sk, int from, int to) { return state_changed(sk, from, to); }
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(socket_state_again, struct sock *sk, int from, int to) { return state_changed(sk, from, to); }
 
 /* --- which process uses a flow ------------------------------------------------------------- */
 

@@ -61,6 +61,7 @@ typedef __u64 u64;
 #define IT_SOCK_WATCH 1     /* owner is or was a target when this was set */
 #define IT_SOCK_ACTIVE 2    /* this end connected */
 #define IT_SOCK_EXISTED 4   /* found by the daemon after it was established */
+#define IT_SOCK_LISTENS 8   /* its listen() was told; accepted sockets inherit it */
 
 /* flow_open_event.flags / bind_event.flags */
 #define IT_FLOW_TLS 1          /* first payload looks like a TLS record */
@@ -78,7 +79,8 @@ typedef __u64 u64;
 #define IT_LOSS_CONTROL_FULL 2  /* control ring had no room: identity is late or missing */
 #define IT_LOSS_MAP_FULL 3      /* a bookkeeping map had no room */
 #define IT_LOSS_NESTED 4        /* an SSL call inside another one on the same thread */
-#define IT_LOSS_KINDS 5
+#define IT_LOSS_KTLS 5          /* the kernel encrypted a file (SSL_sendfile): no plaintext passed the process */
+#define IT_LOSS_KINDS 6
 
 /* Cookie of a TLS uprobe: which function it stands in, how far its stack pointer is from the one
  * behind the return of that function, and the library (a number that the daemon gives). */
@@ -88,6 +90,7 @@ typedef __u64 u64;
 #define IT_COOKIE_FUNCTION(cookie) ((cookie) >> 16 & 0xff)
 #define IT_COOKIE_LIBRARY(cookie) ((cookie) >> 32)
 
+#define IT_CALL_NONE 0          /* counted here: calls that had not returned when the thread made the next */
 #define IT_CALL_READ 1          /* int f(SSL *, void *, int n), bytes = its result */
 #define IT_CALL_READ_DONE 2     /* int f(SSL *, void *, size_t n, size_t *done) */
 #define IT_CALL_WRITE 3
@@ -97,6 +100,12 @@ typedef __u64 u64;
 #define IT_CALL_FREE 7
 #define IT_CALL_SHUTDOWN 8
 #define IT_CALL_BIO_WRITE 9     /* f(BIO *, const void *, n) */
+#define IT_CALL_NEW 10          /* SSL *f(SSL_CTX *), at its return only */
+#define IT_CALL_UP_REF 11       /* int f(SSL *) */
+#define IT_CALL_SENDFILE 12     /* ssize_t f(SSL *, int, off_t, size_t n, int) */
+#define IT_CALL_CLEAR 13        /* int f(SSL *) */
+#define IT_CALLS 16
+#define IT_LIBRARIES 1024       /* libraries whose probes are counted; more share counters */
 /* Go: the cookie's upper half is the distance from the probe to net.(*TCPConn).Read, 0 = none. */
 #define IT_CALL_GO_READ 32
 #define IT_CALL_GO_WRITE 33
@@ -272,10 +281,21 @@ struct tls_object {
   u8 bound;
   u8 hello;
   u8 role;
-  u8 reserved[5];
-  u64 cookie;    /* of the socket that its descriptor was, 0 = not known so */
-  u32 calls;     /* Go: in flight */
-  u32 closing;   /* Go: closed, the last call in flight ends it */
+  u8 joined;        /* small reads of it may wait */
+  u32 references;   /* SSL_up_ref without their SSL_free */
+  /* Writing, inside one SSL_write or between its retries (tls_copy.h): */
+  u64 ahead;        /* bytes behind offset[IT_OUT] that were sent before the call has returned */
+  u64 record;       /* first ciphertext of the record that is leaving */
+  u64 pending;      /* plaintext in it */
+  u64 cookie;       /* of the socket that its descriptor was, 0 = not known so */
+  u32 calls;        /* Go: in flight */
+  u32 closing;      /* Go: closed, the last call in flight ends it */
+};
+
+/* How often the probes of a library acted for a target, by IT_CALL_*. */
+struct library_hits {
+  u64 enters[IT_CALLS];
+  u64 exits[IT_CALLS];
 };
 
 /* Small reads waiting to be joined. The daemon may copy it at any time: `start` is written before

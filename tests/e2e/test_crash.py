@@ -79,7 +79,7 @@ class Crash(unittest.TestCase):
     def test_a_restart_leaves_nothing_attached_and_goes_on_in_the_same_log(self):
         def attached():
             links = subprocess.run(["bpftool", "-j", "prog", "list"], capture_output=True, text=True, check=True)
-            names = {"tls_read_enter", "flow_in", "flow_out", "process_exec", "socket_state"}
+            names = {"tls_enter", "flow_in", "flow_out", "process_exec", "socket_state"}
             return [p["name"] for p in json.loads(links.stdout) if p.get("name") in names]
         before = attached()
         port, _ = self.lab.llama()

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include "capture/kernel_needs.h"
 #include "kernel/stand.h"
 
 namespace infertrail::testing_kernel {
@@ -25,6 +26,20 @@ TEST(LoadTest, EveryProgramLoadsAndWhatIsMissingIsSaid) {
   if (!kprobes) {
     EXPECT_EQ("not here; flow owners come from accept", features["kprobe tcp_sendmsg"].detail);
   }
+}
+
+// Runs on 5.10 too (scripts/test --all-kernels), where it is the only one that can.
+TEST(LoadTest, AKernelThatIsTooOldIsRefusedWithWhatItLacks) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  const std::string lacks = missing_kernel_features();
+  auto probes = Probes::open({});
+  if (lacks.empty()) {
+    ASSERT_TRUE(probes.ok()) << probes.error().message;
+    return;
+  }
+  ASSERT_FALSE(probes.ok());
+  EXPECT_EQ("kernel " + kernel_release() + " lacks " + lacks + ": capture needs kernel 6.1 or later",
+            probes.error().message);
 }
 
 TEST(LoadTest, NothingActsBeforeItIsArmed) {

@@ -196,7 +196,6 @@ ProbeOptions SharedStand::options_;
 
 void SharedStand::SetUpTestSuite() {
   if (!missing().empty()) return;
-  options_.data_ring_bytes = 128u << 20;   // a 64 MiB SSL_write is copied in one burst
   auto opened = Stand::open(options_);
   ASSERT_TRUE(opened.ok()) << opened.error().message;
   stand_ = std::move(opened.value());

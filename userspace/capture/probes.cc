@@ -13,6 +13,7 @@
 
 #include "base/procfs.h"
 #include "capture/go_probes.h"
+#include "capture/kernel_needs.h"
 #include "capture/uprobe_link.h"
 #include "infertrail.skel.h"
 
@@ -81,6 +82,13 @@ Status Probes::load(const ProbeOptions& options) {
     bpf_program__set_autoload(object_->progs.tcp_send_enter, false);
     bpf_program__set_autoload(object_->progs.tcp_receive_enter, false);
   }
+  if (const std::string lacks = missing_kernel_features(); !lacks.empty())
+    return Error{Code::kUnsupported, "kernel " + kernel_release() + " lacks " + lacks +
+                                         ": capture needs kernel 6.1 or later"};
+  // A sleepable program may hold a ring record while a page does not come: nobody's events pass then.
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_->obj)
+    IT_CHECK((bpf_program__flags(program) & BPF_F_SLEEPABLE) == 0);
   uprobe_multi_ = kernel_has_uprobe_multi();
   if (uprobe_multi_)
     for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit, object_->progs.go_enter,
@@ -88,7 +96,7 @@ Status Probes::load(const ProbeOptions& options) {
       bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
   if (int error = infertrail_bpf__load(object_); error != 0)
     return Error{Code::kUnsupported,
-                 "this kernel refused the BPF programs: " + reason(error) +
+                 "kernel " + kernel_release() + " refused the BPF programs: " + reason(error) +
                      " (needs 6.1 or later; run `infertrail doctor` and see log_level: debug)"};
   return {};
 }
@@ -116,6 +124,7 @@ Status Probes::attach(const ProbeOptions& options) {
   TRY_STATUS(required("sched_process_fork", programs.process_fork));
   TRY_STATUS(required("sched_process_exit", programs.process_exit));
   TRY_STATUS(required("inet_sock_set_state", programs.socket_state));
+  TRY_STATUS(required("inet_sock_set_state again", programs.socket_state_again));
   optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep every 5 s");
   optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep every 5 s");
   const std::string worker = "the listener's process stands for its workers";
@@ -190,19 +199,25 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
+  const uint32_t number = next_library_ % IT_LIBRARIES;   // most files are no TLS libraries
+  const int cpus = libbpf_num_possible_cpus();
+  const std::vector<abi::library_hits> none(cpus > 0 ? static_cast<size_t>(cpus) : 0);
+  if (none.empty() || bpf_map_update_elem(bpf_map__fd(object_->maps.library_hits), &number, none.data(), BPF_ANY) != 0)
+    return Error{Code::kIo, "count the hits of " + path + ": " + reason(errno)};
   auto& programs = object_->progs;
-  auto probes = LibraryProbes::attach(
-      {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd);
+  auto library = LibraryProbes::attach(
+      {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd, number);
+  if (library.ok()) next_library_++;
   // A Go program may have OpenSSL inside as well (cgo).
   auto go = attach_go({bpf_program__fd(programs.go_enter), bpf_program__fd(programs.go_exit), uprobe_multi_}, path, fd);
-  if (!go.ok()) {
-    const bool none = go.error().code == Code::kNotFound || go.error().code == Code::kInvalid;
-    if (!none && probes.ok()) spdlog::warn("library={} error=\"{}\"", path, go.error().message);
-    return none || probes.ok() ? std::move(probes) : Result<LibraryProbes>(wrap(go.error(), "Go's crypto/tls"));
+  if (go.ok()) {
+    if (!library.ok()) return LibraryProbes::adopt(std::move(go.value()));
+    library.value().add(std::move(go.value()));
+  } else if (go.error().code != Code::kNotFound && go.error().code != Code::kInvalid) {
+    if (!library.ok()) return wrap(go.error(), "Go's crypto/tls");
+    spdlog::warn("library={} error=\"Go's crypto/tls: {}\"", path, go.error().message);
   }
-  if (!probes.ok()) return LibraryProbes::adopt(std::move(go.value()));
-  probes.value().add(std::move(go.value()));
-  return probes;
+  return library;
 }
 
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
@@ -245,6 +260,20 @@ std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {
   return out;
 }
 
+LibraryHits Probes::hits(uint32_t library) const {
+  LibraryHits out;
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0) return out;
+  std::vector<abi::library_hits> values(static_cast<size_t>(cpus));
+  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.library_hits), &library, values.data()) != 0) return out;
+  for (const abi::library_hits& value : values)
+    for (size_t call = 0; call < IT_CALLS; call++) {
+      out.enters[call] += value.enters[call];
+      out.exits[call] += value.exits[call];
+    }
+  return out;
+}
+
 uint64_t Probes::missed() const {
   uint64_t out = 0;
   bpf_program* program = nullptr;
@@ -253,6 +282,8 @@ uint64_t Probes::missed() const {
     uint32_t length = sizeof(info);
     const int fd = bpf_program__fd(program);
     if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length) != 0 || info.recursion_misses == 0) continue;
+    // These two stand in for each other: what one was not given, the other was (socket.bpf.c).
+    if (program == object_->progs.socket_state || program == object_->progs.socket_state_again) continue;
     spdlog::debug("program={} missed={}", bpf_program__name(program), info.recursion_misses);
     out += info.recursion_misses;
   }
@@ -276,7 +307,7 @@ size_t Probes::entries(const char* map) const {
 
 const char* Probes::loss_name(size_t kind) {
   constexpr const char* kNames[IT_LOSS_KINDS] = {"ring_full", "fault", "control_full", "map_full",
-                                                 "nested_call"};
+                                                 "nested_call", "ktls"};
   return kind < IT_LOSS_KINDS ? kNames[kind] : "unknown";
 }
 

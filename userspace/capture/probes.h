@@ -72,6 +72,8 @@ class Probes {
   void forget(uint32_t tgid);
 
   std::array<LossCount, IT_LOSS_KINDS> losses() const;
+  // Since it was attached; `library` is LibraryProbes::library(). Libraries beyond IT_LIBRARIES share counters.
+  LibraryHits hits(uint32_t library) const;
   // Events that the kernel did not give to our programs, since load: nothing else tells about them.
   uint64_t missed() const;
   // How many keys a hash map of the BPF object holds now; 0 when there is no such map.
@@ -91,6 +93,7 @@ class Probes {
   std::vector<ProbeFeature> features_;
   Fd cgroup_;
   bool uprobe_multi_ = false;
+  uint32_t next_library_ = 0;
 };
 
 }  // namespace infertrail

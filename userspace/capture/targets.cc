@@ -270,7 +270,8 @@ void Targets::use_mapping(uint32_t tgid, const Mapping& mapping) {
   at->second.path = mapping.path;
   auto probes = probes_.attach_library(path, fd.get());
   if (probes.ok()) {
-    spdlog::info("library={} probes={} first_user={}", mapping.path, probes.value().count(), tgid);
+    spdlog::info("library={} links={} probes=\"{}\" first_user={}", mapping.path, probes.value().count(),
+                 probes.value().how(), tgid);
     at->second.probes = std::move(probes.value());
   } else if (probes.error().code != Code::kNotFound && probes.error().code != Code::kInvalid) {
     spdlog::warn("library={} error=\"{}\"", mapping.path, probes.error().message);
@@ -320,7 +321,22 @@ void Targets::sweep() {
       scan_libraries(tgid);
   }
   for (uint32_t tgid : gone) drop(tgid);   // its exit event was lost
+  check_libraries();
   release_libraries();
+}
+
+// An attach that yields nothing is an error, not a success.
+void Targets::check_libraries() {
+  for (auto& [key, library] : libraries_) {
+    if (!library.probes || !library.probes->moves_plaintext()) continue;
+    uint64_t blind = 0;
+    for (uint32_t tgid : library.users)
+      if (auto at = targets_.find(tgid); at != targets_.end()) blind += at->second.tls_blind_flows;
+    std::string problem = probe_problem(probes_.hits(library.probes->library()), blind);
+    if (!problem.empty() && library.problem != problem)
+      spdlog::warn("library={} error=\"{}\"", library.path, problem);
+    library.problem = std::move(problem);
+  }
 }
 
 bool Targets::is_target(uint32_t tgid) const {

@@ -75,6 +75,7 @@ class Targets : public TargetEvents {
   void watch_existing_sockets(uint32_t tgid);
   void sweep_processes(bool with_ports);
   void release_libraries();
+  void check_libraries();
   void update_take_new();
 
   Probes& probes_;

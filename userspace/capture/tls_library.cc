@@ -10,9 +10,10 @@
 namespace infertrail {
 namespace {
 
-constexpr std::array<std::string_view, 12> kPublic = {
+constexpr std::array<std::string_view, 14> kPublic = {
     "SSL_read",  "SSL_read_ex",  "SSL_write", "SSL_write_ex", "SSL_write_ex2", "SSL_new",
-    "SSL_free",  "SSL_clear",    "SSL_shutdown", "SSL_do_handshake", "BIO_write", "BIO_write_ex"};
+    "SSL_free",  "SSL_clear",    "SSL_shutdown", "SSL_do_handshake", "BIO_write", "BIO_write_ex",
+    "SSL_up_ref", "SSL_sendfile"};
 // Local symbols of files that are not stripped: a third witness.
 constexpr std::array<std::string_view, 3> kInternal = {"ssl_read_internal", "ssl_write_internal", "bio_write_intern"};
 

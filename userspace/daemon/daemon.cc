@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -10,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
+#include "capture/kernel_needs.h"
 #include "control/api.h"
 #include "daemon/clock.h"
 #include "daemon/version.h"
@@ -26,11 +26,6 @@ std::chrono::milliseconds milliseconds(const google::protobuf::Duration& duratio
 std::string boot_id() {
   auto text = read_file("/proc/sys/kernel/random/boot_id");
   return text.ok() ? std::string(trim(text.value())) : "";
-}
-
-std::string kernel_release() {
-  utsname name{};
-  return uname(&name) == 0 ? name.release : "";
 }
 
 }  // namespace

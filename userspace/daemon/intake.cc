@@ -43,7 +43,11 @@ const char* bind_name(uint8_t method) {
 }
 
 GapReason gap_reason(uint8_t loss) {
-  return loss == IT_LOSS_FAULT ? GapReason::kFault : GapReason::kRingFull;
+  switch (loss) {
+    case IT_LOSS_FAULT: return GapReason::kFault;
+    case IT_LOSS_KTLS: return GapReason::kKtls;
+    default: return GapReason::kRingFull;
+  }
 }
 
 StreamMessage message(StreamMessage::Kind kind, StreamId stream, uint64_t monotonic_ns) {
