@@ -141,26 +141,39 @@ static __always_inline int fingerprint_of(struct __sk_buff *skb, const struct se
   return !bpf_skb_load_bytes(skb, segment->payload + 5, out->bytes, 24);
 }
 
-static __always_inline void bind(struct __sk_buff *skb, const struct segment *segment,
-                                 struct flow_state *flow) {
+static __always_inline void bind(struct object_key *key, u64 id, u8 method, struct flow_state *flow) {
+  struct tls_object *object = bpf_map_lookup_elem(&tls_objects, key);
+  if (!object || object->id != id || object->bound) return;
+  object->bound = 1;   /* never rebound within its generation */
+  flow->bound = 1;
+  struct bind_event *event = RESERVE_CONTROL(struct bind_event, IT_BIND);
+  if (!event) return;
+  event->object = id;
+  event->cookie = flow->cookie;
+  event->role = object->role;
+  event->flags = object->hello ? IT_BIND_HELLO : 0;
+  event->method = method;
+  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
+  bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline void bind_by_fingerprint(struct __sk_buff *skb, const struct segment *segment,
+                                                struct flow_state *flow) {
   struct fingerprint print;
   if (!fingerprint_of(skb, segment, &print)) return;
   struct fingerprint_owner *found = bpf_map_lookup_elem(&fingerprints, &print);
   if (!found) return;
   struct fingerprint_owner owner = *found;
   bpf_map_delete_elem(&fingerprints, &print);
-  struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &owner.key);
-  if (!object || object->id != owner.id || object->bound) return;
-  object->bound = 1;   /* never rebound within its generation */
-  flow->bound = 1;
-  struct bind_event *event = RESERVE_CONTROL(struct bind_event, IT_BIND);
-  if (!event) return;
-  event->object = owner.id;
-  event->cookie = flow->cookie;
-  event->role = object->role;
-  event->flags = object->hello ? IT_BIND_HELLO : 0;
-  __builtin_memset(event->reserved, 0, sizeof(event->reserved));
-  bpf_ringbuf_submit(event, 0);
+  bind(&owner.key, owner.id, IT_BIND_FP_EGRESS, flow);
+}
+
+static __always_inline void bind_by_descriptor(struct flow_state *flow) {
+  struct socket_owner *found = bpf_map_lookup_elem(&socket_objects, &flow->cookie);
+  if (!found) return;
+  struct socket_owner owner = *found;
+  bpf_map_delete_elem(&socket_objects, &flow->cookie);
+  bind(&owner.key, owner.id, owner.method, flow);
 }
 
 static __always_inline int looks_like_tls(struct __sk_buff *skb, const struct segment *segment) {
@@ -377,8 +390,10 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
     flow->end[direction & 1] = offset + segment.length;
   if (!flow->tls)
     copy_payload(skb, &segment, flow->cookie, direction, offset);
-  else if (direction == IT_OUT && !flow->bound)
-    bind(skb, &segment, flow);
+  else if (!flow->bound) {
+    bind_by_descriptor(flow);
+    if (direction == IT_OUT && !flow->bound) bind_by_fingerprint(skb, &segment, flow);
+  }
   if (flow->tls) weigh(skb, &segment, flow, direction, offset);
   return 1;
 }

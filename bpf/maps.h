@@ -177,6 +177,21 @@ struct {
   __type(value, struct stopped_process);
 } stopped __weak SEC(".maps");
 
+/* Socket cookie -> the TLS object that uses it by its own account (a descriptor): flow.bpf.c binds them
+ * at the next segment of that socket, so that the flow is always told before its binding. */
+struct socket_owner {
+  struct object_key key;
+  u64 id;
+  u32 method;        /* IT_BIND_* */
+  u32 reserved;
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 16384);
+  __type(key, u64);
+  __type(value, struct socket_owner);
+} socket_objects __weak SEC(".maps");
+
 /* Connections made on this host: address pair seen from the client -> who connected. */
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -153,17 +153,32 @@ struct accept_exit_args {
   long ret;
 };
 
-static __always_inline int accepted(long fd) {
-  if (fd < 0 || !target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
+/* The TCP socket that a descriptor of the current process is now, else NULL. */
+static __always_inline struct sock *socket_of_descriptor(long fd) {
   struct task_struct *task = (void *)bpf_get_current_task();
-  struct file **table = BPF_CORE_READ(task, files, fdt, fd);
+  struct fdtable *descriptors = BPF_CORE_READ(task, files, fdt);
+  if (fd < 0 || fd >= BPF_CORE_READ(descriptors, max_fds)) return 0;
+  struct file **table = BPF_CORE_READ(descriptors, fd);
   struct file *file = 0;
   if (bpf_probe_read_kernel(&file, sizeof(file), table + fd) || !file) return 0;
   if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK) return 0;
   struct socket *socket = BPF_CORE_READ(file, private_data);
   struct sock *sk = BPF_CORE_READ(socket, sk);
-  if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP) return 0;
-  return owns(sk);
+  u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+  if (family != AF_INET && family != AF_INET6) return 0;
+  return BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP ? sk : 0;
+}
+
+/* Its cookie, 0 = it is no TCP socket, or one that was never connected. */
+static __noinline u64 cookie_of_descriptor(long fd) {
+  struct sock *sk = socket_of_descriptor(fd);
+  return sk ? BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) : 0;
+}
+
+static __always_inline int accepted(long fd) {
+  if (!target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
+  struct sock *sk = socket_of_descriptor(fd);
+  return sk ? owns(sk) : 0;
 }
 
 SEC("tracepoint/syscalls/sys_exit_accept4")

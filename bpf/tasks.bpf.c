@@ -5,3 +5,4 @@
 #include "socket.bpf.c"
 #include "strict.bpf.c"
 #include "tls.bpf.c"
+#include "go.bpf.c"

@@ -69,6 +69,11 @@ typedef __u64 u64;
 #define IT_FLOW_EXISTED 2      /* older than the capture */
 #define IT_BIND_HELLO 1        /* the handshake's first message was seen: nothing came before */
 
+/* bind_event.method: how the socket of a TLS object was found */
+#define IT_BIND_FP_EGRESS 0    /* its ciphertext, found on the wire */
+#define IT_BIND_GO_FD 1        /* the file descriptor in Go's tls.Conn */
+#define IT_BIND_SET_FD 2       /* the file descriptor that the program gave to the library */
+
 /* loss_event.reason and index into the losses map */
 #define IT_LOSS_RING_FULL 0     /* data ring had no room */
 #define IT_LOSS_FAULT 1         /* target memory or packet could not be read */
@@ -102,6 +107,14 @@ typedef __u64 u64;
 #define IT_CALL_CLEAR 13        /* int f(SSL *) */
 #define IT_CALLS 16
 #define IT_LIBRARIES 1024       /* libraries whose probes are counted; more share counters */
+/* Go: the cookie's upper half is the distance from the probe to net.(*TCPConn).Read, 0 = none. */
+#define IT_CALL_GO_READ 32
+#define IT_CALL_GO_WRITE 33
+#define IT_CALL_GO_CLIENT 34       /* handshakes */
+#define IT_CALL_GO_SERVER 35
+#define IT_CALL_GO_CIPHERTEXT 36   /* (*Conn).write(ciphertext) */
+#define IT_CALL_GO_CLOSE 37
+#define IT_CALL_GO_EXIT 38         /* a RET */
 
 #define IT_ARGS_MAX 1024
 #define IT_NAME_MAX 256
@@ -228,7 +241,8 @@ struct bind_event {
   u64 cookie;
   u8 role;
   u8 flags;
-  u8 reserved[6];
+  u8 method;
+  u8 reserved[5];
 };
 
 struct loss_event {
@@ -352,6 +366,13 @@ struct object_key {
   u32 reserved;
 };
 
+struct go_call_key {
+  u64 g;         /* address of the goroutine's descriptor */
+  u64 depth;     /* from the top of the goroutine's stack to the stack pointer */
+  u32 tgid;
+  u32 reserved;
+};
+
 struct tls_object {
   u64 id;
   u64 offset[2];
@@ -364,6 +385,9 @@ struct tls_object {
   u64 ahead;        /* bytes behind offset[IT_OUT] that were sent before the call has returned */
   u64 record;       /* first ciphertext of the record that is leaving */
   u64 pending;      /* plaintext in it */
+  u64 cookie;       /* of the socket that its descriptor was, 0 = not known so */
+  u32 calls;        /* Go: in flight */
+  u32 closing;      /* Go: closed, the last call in flight ends it */
 };
 
 /* How often the probes of a library acted for a target, by IT_CALL_*. */

@@ -25,12 +25,12 @@ std::string own_folder() {
 
 std::string newest_openssl() { return own_folder() + "/../llama"; }
 
-Program::Program(std::vector<std::string> arguments) {
+Program::Program(std::vector<std::string> arguments, const std::string& name) {
   int to[2], from[2];
   if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) std::abort();
   fcntl(from[1], F_SETPIPE_SZ, 1 << 20);   // so that it never waits for a test that reads another
-  std::string path = own_folder() + "/it_peer";
-  std::vector<std::string> words = {"it_peer"};
+  std::string path = own_folder() + "/" + name;
+  std::vector<std::string> words = {name};
   if (auto other = std::find(arguments.begin(), arguments.end(), kNewestOpenssl); other != arguments.end()) {
     arguments.erase(other);
     words = {newest_openssl() + "/usr/lib64/ld-linux-x86-64.so.2", "--library-path",

@@ -24,7 +24,8 @@ struct Told {
 class Program {
  public:
   // Starts it and, unless it has gate=0, reads until it says that it is ready.
-  explicit Program(std::vector<std::string> arguments);
+  // `name`: of a file in our own folder.
+  explicit Program(std::vector<std::string> arguments, const std::string& name = "it_peer");
   ~Program();
   Program(const Program&) = delete;
 

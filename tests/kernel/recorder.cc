@@ -152,6 +152,7 @@ void Recorder::on_bind(const abi::bind_event& event) {
   Object& object = objects_[event.object];
   object.cookie = event.cookie;
   object.role = event.role;
+  object.method = event.method;
   object.binds++;
 }
 

@@ -38,7 +38,7 @@ struct Object : Stream {
   uint32_t tgid = 0;
   uint64_t ssl = 0, cookie = 0;        // cookie 0: not bound
   uint64_t binds = 0;
-  uint8_t role = 0;
+  uint8_t role = 0, method = 0;
 };
 
 struct Flow : Stream {

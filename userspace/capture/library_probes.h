@@ -46,6 +46,9 @@ class LibraryProbes {
     return LibraryProbes(std::move(links), library, moves_plaintext, "adopted");
   }
 
+  void add(std::vector<Fd> links) {
+    for (Fd& link : links) links_.push_back(std::move(link));
+  }
   const std::vector<Fd>& links() const { return links_; }
   // They stay attached when this process is killed.
   void keep(std::vector<LinkPin> pins) { pins_ = std::move(pins); }

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/procfs.h"
+#include "capture/go_probes.h"
 #include "capture/kernel_needs.h"
 #include "capture/skeleton.h"
 #include "capture/uprobe_link.h"
@@ -35,6 +36,19 @@ int log_to_spdlog(libbpf_print_level level, const char* format, va_list args) {
 void detach(std::vector<bpf_link*>& links) {
   for (bpf_link* link : links) bpf_link__destroy(link);
   links.clear();
+}
+
+template <typename Key>
+void forget_keys(int map, uint32_t tgid) {
+  std::vector<Key> dead;
+  Key key{}, next{};
+  const void* from = nullptr;
+  while (bpf_map_get_next_key(map, from, &next) == 0) {
+    key = next;
+    from = &key;
+    if (key.tgid == tgid) dead.push_back(key);
+  }
+  for (const Key& each : dead) bpf_map_delete_elem(map, &each);
 }
 
 bool kernel_has_kprobes() {
@@ -79,7 +93,8 @@ Status Probes::load(const ProbeOptions& options) {
     IT_CHECK((bpf_program__flags(program) & BPF_F_SLEEPABLE) == 0);
   uprobe_multi_ = kernel_has_uprobe_multi();
   if (uprobe_multi_)
-    for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
+    for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit, object_->progs.go_enter,
+                                 object_->progs.go_exit})
       bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
   TRY_STATUS(open_pins(options));
   const uint64_t carry = pins_ ? options.carry_bytes / sizeof(uint64_t) : 0;
@@ -232,18 +247,28 @@ Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
   const std::vector<abi::library_hits> none(cpus > 0 ? static_cast<size_t>(cpus) : 0);
   if (none.empty() || bpf_map_update_elem(bpf_map__fd(object_->maps.library_hits), &number, none.data(), BPF_ANY) != 0)
     return Error{Code::kIo, "count the hits of " + path + ": " + reason(errno)};
-  TRY(LibraryProbes library, LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
-                                                    bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
-                                                   path, fd, number));
-  next_library_++;
-  if (!pins_) return library;
+  auto& programs = object_->progs;
+  auto tls = LibraryProbes::attach(
+      {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd, number);
+  if (tls.ok()) next_library_++;
+  // A Go program may have OpenSSL inside as well (cgo).
+  auto go = attach_go({bpf_program__fd(programs.go_enter), bpf_program__fd(programs.go_exit), uprobe_multi_}, path, fd);
+  if (go.ok() && tls.ok()) {
+    tls.value().add(std::move(go.value()));
+  } else if (go.ok()) {
+    tls = LibraryProbes::adopt(std::move(go.value()));
+  } else if (go.error().code != Code::kNotFound && go.error().code != Code::kInvalid) {
+    if (!tls.ok()) return wrap(go.error(), "Go's crypto/tls");
+    spdlog::warn("library={} error=\"Go's crypto/tls: {}\"", path, go.error().message);
+  }
+  if (!tls.ok() || !pins_) return tls;
   std::vector<LinkPin> pinned;
-  for (const Fd& link : library.links()) {
+  for (const Fd& link : tls.value().links()) {
     TRY(std::string pin, pins_->keep_link("library", link.get()));
     pinned.emplace_back(*pins_, std::move(pin));
   }
-  library.keep(std::move(pinned));
-  return library;
+  tls.value().keep(std::move(pinned));
+  return tls;
 }
 
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
@@ -266,18 +291,9 @@ std::vector<abi::small_reads> Probes::waiting_reads() const {
 }
 
 void Probes::forget(uint32_t tgid) {
-  for (bpf_map* map : {object_->maps.small, object_->maps.tls_objects}) {
-    const int fd = bpf_map__fd(map);
-    std::vector<abi::object_key> dead;
-    abi::object_key key{}, next{};
-    const void* from = nullptr;
-    while (bpf_map_get_next_key(fd, from, &next) == 0) {
-      key = next;
-      from = &key;
-      if (key.tgid == tgid) dead.push_back(key);
-    }
-    for (const abi::object_key& each : dead) bpf_map_delete_elem(fd, &each);
-  }
+  forget_keys<abi::object_key>(bpf_map__fd(object_->maps.small), tgid);
+  forget_keys<abi::object_key>(bpf_map__fd(object_->maps.tls_objects), tgid);
+  forget_keys<abi::go_call_key>(bpf_map__fd(object_->maps.go_calls), tgid);
 }
 
 LossCounts Probes::losses() const {

@@ -33,6 +33,15 @@ std::string c_string(const uint8_t* bytes, size_t size) {
   return std::string(text, strnlen(text, size));
 }
 
+const char* bind_name(uint8_t method) {
+  switch (method) {
+    case IT_BIND_FP_EGRESS: return "fp_egress";
+    case IT_BIND_GO_FD: return "go_fd";
+    case IT_BIND_SET_FD: return "set_fd";
+    default: return "unknown";
+  }
+}
+
 GapReason gap_reason(uint8_t loss) {
   switch (loss) {
     case IT_LOSS_FAULT: return GapReason::kFault;
@@ -370,7 +379,10 @@ void Intake::on_bind(const abi::bind_event& event) {
   if (flow != flows_.end()) carry_.link({event.object, true}, {event.cookie, false});
   StreamMessage out = message(StreamMessage::Kind::kBind, {event.object, true}, event.header.time_ns);
   out.facts = std::make_unique<StreamFacts>();
-  if (flow != flows_.end()) *out.facts = flow->second.facts;
+  if (flow != flows_.end()) {
+    *out.facts = flow->second.facts;
+    out.facts->flow.set_bind(bind_name(event.method));
+  }
   if (event.role != IT_ROLE_UNKNOWN) out.facts->role = event.role;
   out.facts->pre_attach = !(event.flags & IT_BIND_HELLO);
   out.facts->flow.set_pre_attach(out.facts->pre_attach);

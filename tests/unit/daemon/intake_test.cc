@@ -70,12 +70,13 @@ class IntakeTest : public testing::Test {
     out.tgid = tgid;
     intake_.on_tls_open(out);
   }
-  void bind(uint64_t id, uint64_t cookie, uint8_t role, uint8_t flags) {
+  void bind(uint64_t id, uint64_t cookie, uint8_t role, uint8_t flags, uint8_t method = IT_BIND_FP_EGRESS) {
     auto out = event<abi::bind_event>(IT_BIND);
     out.object = id;
     out.cookie = cookie;
     out.role = role;
     out.flags = flags;
+    out.method = method;
     intake_.on_bind(out);
   }
   void owner(uint64_t cookie, uint32_t tgid) {
@@ -110,6 +111,22 @@ class IntakeTest : public testing::Test {
                    }
                  }};
 };
+
+TEST_F(IntakeTest, ABindingSaysHowTheSocketWasFound) {
+  const std::pair<uint8_t, const char*> methods[] = {
+      {IT_BIND_FP_EGRESS, "fp_egress"}, {IT_BIND_GO_FD, "go_fd"}, {IT_BIND_SET_FD, "set_fd"}};
+  uint64_t id = 70;
+  for (auto [method, name] : methods) {
+    intake_.on_flow_open(flow(++id, 150, IT_ROLE_SERVER, IT_FLOW_TLS));
+    object(id + 100, 150);
+    bind(id + 100, id, IT_ROLE_SERVER, IT_BIND_HELLO, method);
+    const auto messages = sent();
+    auto found = std::find_if(messages.begin(), messages.end(), [](auto& each) { return each.kind == Kind::kBind; });
+    ASSERT_NE(messages.end(), found);
+    EXPECT_EQ(name, found->facts->flow.bind());
+    EXPECT_EQ("127.0.0.1:40000", found->facts->flow.client());
+  }
+}
 
 TEST_F(IntakeTest, AnExecIsReadWithItsArguments) {
   auto exec = event<abi::exec_event>(IT_EXEC);
