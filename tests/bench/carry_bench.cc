@@ -24,9 +24,7 @@ class AllTargets : public TargetEvents {
   void on_refused_tls(uint32_t) override {}
   void attach_pending() override {}
   bool is_target(uint32_t) const override { return true; }
-  void note_flow(uint32_t, bool) override {}
-  void note_bound(uint32_t) override {}
-  void note_blind(uint32_t) override {}
+  std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t) const override { return {}; }
 };
 
 constexpr uint64_t kStreams = 64;
@@ -36,7 +34,8 @@ constexpr uint64_t kExchange = 1u << 20;   // durable after so many bytes
 double run(Carry& carry, size_t size, uint64_t total) {
   AllTargets targets;
   Resolver resolver;
-  Intake intake(targets, resolver, 1, [](size_t, std::vector<StreamMessage>) {}, nullptr, &carry);
+  Coverage coverage;
+  Intake intake(targets, resolver, coverage, 1, [](size_t, std::vector<StreamMessage>) {}, nullptr, &carry);
   const std::string payload(size, 'x');
   abi::data_event event{};
   event.header.type = IT_TLS_DATA;

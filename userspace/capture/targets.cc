@@ -225,6 +225,7 @@ std::vector<TargetInfo> Targets::list() const {
       if (!library.users.contains(tgid)) continue;
       if (library.probes) out.back().libraries.push_back(library.path);
       if (!library.problem.empty()) out.back().problems.push_back(library.path + ": " + library.problem);
+      if (!library.silent.empty()) out.back().problems.push_back(library.path + ": " + library.silent);
       if (!library.unreadable.empty()) out.back().unreadable.push_back(library.path + ": " + library.unreadable);
     }
   }
@@ -458,11 +459,10 @@ void Targets::check_libraries() {
     if (!library.probes || !library.probes->moves_plaintext()) continue;
     uint64_t blind = 0;
     for (uint32_t tgid : library.users)
-      if (auto at = targets_.find(tgid); at != targets_.end()) blind += at->second.tls_blind_flows;
-    std::string problem = probe_problem(probes_.hits(library.probes->library()), blind);
-    if (!problem.empty() && library.problem != problem)
-      spdlog::warn("library={} error=\"{}\"", library.path, problem);
-    library.problem = std::move(problem);
+      if (blind_ && targets_.contains(tgid)) blind += blind_(tgid);
+    std::string silent = probe_problem(probes_.hits(library.probes->library()), blind);
+    if (!silent.empty() && library.silent != silent) spdlog::warn("library={} error=\"{}\"", library.path, silent);
+    library.silent = std::move(silent);
   }
 }
 

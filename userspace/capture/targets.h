@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -58,6 +59,10 @@ class Targets : public TargetEvents {
   void on_mapped(uint32_t tgid) override;
   void on_listen(uint32_t tgid, uint16_t port) override;
   void on_refused_tls(uint32_t tgid) override;
+  // How many of a process's connections carry TLS that is not seen (the coverage ledger knows): probes
+  // that never fire while there are some stand at the wrong place. Set before the capture thread runs.
+  using Blind = std::function<uint64_t(uint32_t tgid)>;
+  void judge_by(Blind blind) { blind_ = std::move(blind); }
   // Finds what events cannot tell: processes that changed, libraries of new mappings. Every few seconds.
   void sweep();
   void attach_pending() override;
@@ -74,6 +79,7 @@ class Targets : public TargetEvents {
     std::shared_ptr<const Result<TlsSymbols>> symbols;
     std::string problem, unreadable;
     std::set<uint32_t> users;
+    std::string silent;          // its probes are attached and yield nothing
     uint64_t unused_since = 0;   // steady seconds; 0 while in use
   };
   using InodeKey = std::pair<uint64_t, uint64_t>;   // st_dev, st_ino of the opened file
@@ -99,6 +105,7 @@ class Targets : public TargetEvents {
   std::vector<Selector> selectors_;
   std::map<uint32_t, TargetInfo> targets_;
   std::map<InodeKey, Library> libraries_;
+  Blind blind_;
   bool restoring_ = false;
   std::set<uint32_t> strays_;    // in the kernel's map at the last sweep, and unknown here
   TlsFiles files_;

@@ -93,6 +93,7 @@ Status Daemon::open_capture() {
     workers.push_back(workers_.back().get());
   }
   coverage_ = std::make_unique<Coverage>([this](const Coverage::Finding& finding) { note_coverage(finding); });
+  targets_->judge_by([this](uint32_t tgid) { return coverage_->of(tgid).dark; });
   if (const auto every = milliseconds(capture.canary_interval()); every.count() > 0)
     canary_ = std::make_unique<Canary>(*probes_, *targets_, every);
   intake_ = std::make_unique<Intake>(

@@ -31,9 +31,7 @@ class AllTargets : public TargetEvents {
   void on_refused_tls(uint32_t) override {}
   void attach_pending() override {}
   bool is_target(uint32_t tgid) const override { return tgid < 200; }
-  void note_flow(uint32_t, bool) override {}
-  void note_bound(uint32_t) override {}
-  void note_blind(uint32_t) override {}
+  std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t) const override { return {}; }
 };
 
 // --- what the kernel says: a script of records ---------------------------------------------------
@@ -291,7 +289,7 @@ class FakeDaemon {
       workers_.push_back(std::make_unique<Worker>(
           worker, std::make_unique<Pipeline>(must(Masker::make({})), *credentials_, *trail_, counts_, true)));
     intake_ = std::make_unique<Intake>(
-        targets_, resolver_, workers_.size(),
+        targets_, resolver_, coverage_, workers_.size(),
         [this](size_t worker, std::vector<StreamMessage> batch) { workers_[worker]->push(std::move(batch)); }, nullptr, &carry_);
     shared_.replayed += carry_.found().streams;
     shared_.unkept += carry_.found().unkept;
@@ -370,6 +368,7 @@ class FakeDaemon {
   FakeProc& proc_;
   Resolver resolver_;
   AllTargets targets_;
+  Coverage coverage_;
   Carry carry_;
   std::atomic<Carry*> marking_{nullptr};
   PipelineCounts counts_;
