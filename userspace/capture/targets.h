@@ -29,6 +29,9 @@ struct TargetInfo {
   std::vector<std::string> problems;     // TLS libraries that could not be probed, and why
   uint64_t plain_flows = 0, tls_flows = 0, tls_bound = 0;
   uint64_t tls_blind_flows = 0;          // sent TLS records for seconds and no plaintext was seen
+
+  // The selector is why, for itself or inherited; `auto` says more after its own name.
+  bool chosen_by(const std::string& text) const;
 };
 
 class Targets : public TargetEvents {
@@ -75,6 +78,7 @@ class Targets : public TargetEvents {
   };
   using InodeKey = std::pair<uint64_t, uint64_t>;   // st_dev, st_ino of the opened file
 
+  static uint64_t steady_seconds();
   std::string why(const ProcessFacts& facts, bool with_ports) const;
   void choose(const ProcessFacts& facts, const std::string& selector);
   void drop(uint32_t tgid);
