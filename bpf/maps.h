@@ -98,6 +98,8 @@ struct {
 struct flow_state {
   u64 cookie;
   u64 end[2];        /* stream offset after the last byte seen */
+  u64 origin[2];     /* stream offset when it began to be seen */
+  u32 base[2];       /* TCP sequence number of stream offset 0 */
   u8 tls;            /* 1: looks like TLS */
   u8 bound;          /* 1: its TLS object is known */
   u8 ignored;        /* 1: owner was no target when it began */
@@ -113,18 +115,6 @@ struct {
 
 /* The SSL call that a thread is in (level 0), and the one around it on another object (level 1: TLS
  * inside TLS, or a coroutine that was left in a call). A thread that ends takes its entries along. */
-struct call_key {
-  u64 id;
-  u64 level;
-};
-struct call {
-  u64 ssl;
-  u64 buffer;
-  u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
-  u64 stack;            /* stack pointer that the return will have: says which call returns */
-  u32 kind;
-  u32 nested;           /* 1: level 1 is in use */
-};
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 32768);

@@ -34,7 +34,8 @@ static __always_inline void listening(struct sock *sk, u32 tgid) {
       bpf_sk_storage_get(&sock_owners, sk, &owner, BPF_SK_STORAGE_GET_F_CREATE);
   if (!stored) count_loss(IT_LOSS_MAP_FULL, 0);
   if (stored && stored->flags & IT_SOCK_LISTENS) return;   /* the other program was here */
-  if (stored) stored->flags |= IT_SOCK_LISTENS;
+  /* What the daemon found out about the idle socket is of no use any more. */
+  if (stored) stored->tgid = tgid, stored->flags = owner.flags | IT_SOCK_LISTENS;
   struct listen_event *event = RESERVE_CONTROL(struct listen_event, IT_LISTEN);
   if (!event) return;
   event->tgid = tgid;
@@ -47,8 +48,11 @@ static __always_inline void connecting(struct sock *sk, u32 tgid) {
   struct sock_owner owner = {.tgid = tgid, .flags = IT_SOCK_ACTIVE};
   if (target_state(tgid)) owner.flags |= IT_SOCK_WATCH;
   bpf_sk_storage_delete(&flows, sk);   /* a socket that connects again is a new flow */
-  if (!bpf_sk_storage_get(&sock_owners, sk, &owner, BPF_SK_STORAGE_GET_F_CREATE))
-    count_loss(IT_LOSS_MAP_FULL, 0);
+  struct sock_owner *stored =
+      bpf_sk_storage_get(&sock_owners, sk, &owner, BPF_SK_STORAGE_GET_F_CREATE);
+  if (!stored) count_loss(IT_LOSS_MAP_FULL, 0);
+  /* The daemon may have looked at the socket while it was idle: it connects all the same. */
+  if (stored) stored->tgid = tgid, stored->flags = owner.flags;
 }
 
 static __always_inline void connected(struct sock *sk) {

@@ -267,8 +267,8 @@ http {
 }
 """ % {"folder": self.folder, "port": port, "cert": cert, "key": key, "upstream": upstream})
         child = self.child("nginx", ["nginx", "-c", config, "-p", self.folder])
-        wait_for("nginx", lambda: listens(port))
-        return port, descendant(child.pid, "nginx")
+        wait_for("nginx", lambda: listens(port))   # the master listens before it has a worker
+        return port, wait_for("nginx's worker", lambda: descendant(child.pid, "nginx"))
 
 
 def children_of(pid):

@@ -121,6 +121,10 @@ TEST_F(PlainTest, AProcessThatIsNoTargetIsNotSeenAtAll) {
   EXPECT_EQ(0u, stand().seen().objects().size());
 }
 
+TEST_F(PlainTest, ASocketThatWasIdleWhenItsProcessWasChosenConnectsAsAClient) {
+  both_ends({}, {"early=1"}, 1);
+}
+
 TEST_F(PlainTest, TheOtherEndIsNamed) {
   both_ends({"conns=3"}, {"conns=3"}, 3);
   for (const Flow& flow : stand().seen().flows_of(pair_->server.pid()))

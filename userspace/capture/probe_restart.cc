@@ -41,15 +41,14 @@ void let_programs_end() {
 }
 
 // Each call that a thread is in, as the kernel has it: key and value.
-std::vector<std::string> calls_in(int map, size_t value_size) {
-  struct Key {
-    uint64_t id, level;
-  };
+std::vector<std::string> calls_in(int map) {
   std::vector<std::string> out;
-  for (const Key& key : keys_of<Key>(map)) {
-    std::string call(sizeof(key) + value_size, '\0');
-    std::memcpy(call.data(), &key, sizeof(key));
-    if (bpf_map_lookup_elem(map, &key, call.data() + sizeof(key)) == 0) out.push_back(std::move(call));
+  for (const abi::call_key& key : keys_of<abi::call_key>(map)) {
+    abi::call call{};
+    if (bpf_map_lookup_elem(map, &key, &call) != 0 || call.kind == 0) continue;
+    std::string both(reinterpret_cast<const char*>(&key), sizeof(key));
+    both.append(reinterpret_cast<const char*>(&call), sizeof(call));
+    out.push_back(std::move(both));
   }
   return out;
 }
@@ -172,7 +171,7 @@ void Probes::arm() {
     let_programs_end();
     act(0);
     let_programs_end();
-    calls_then_ = calls_in(bpf_map__fd(object_->maps.calls), bpf_map__value_size(object_->maps.calls));
+    calls_then_ = calls_in(bpf_map__fd(object_->maps.calls));
     armed_at_ = std::chrono::steady_clock::now();
     inherit_missed();
     for (uint32_t each : pins_->older())   // of starts that were killed; retire() takes the other
@@ -215,7 +214,7 @@ void Probes::retire() {
   const auto older = pins_->older();
   if (older.empty()) return;
   if (!calls_then_.empty() && std::chrono::steady_clock::now() - armed_at_ < kRetireAfter) {
-    const auto now = calls_in(bpf_map__fd(object_->maps.calls), bpf_map__value_size(object_->maps.calls));
+    const auto now = calls_in(bpf_map__fd(object_->maps.calls));
     std::erase_if(calls_then_, [&](const std::string& call) {
       return std::find(now.begin(), now.end(), call) == now.end();
     });

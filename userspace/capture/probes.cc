@@ -72,6 +72,10 @@ Status Probes::load(const ProbeOptions& options) {
   if (const std::string lacks = missing_kernel_features(); !lacks.empty())
     return Error{Code::kUnsupported, "kernel " + kernel_release() + " lacks " + lacks +
                                          ": capture needs kernel 6.1 or later"};
+  // A sleepable program may hold a ring record while a page does not come: nobody's events pass then.
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_->obj)
+    IT_CHECK((bpf_program__flags(program) & BPF_F_SLEEPABLE) == 0);
   uprobe_multi_ = kernel_has_uprobe_multi();
   if (uprobe_multi_)
     for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
@@ -206,21 +210,28 @@ void Probes::unwatch_port(uint16_t port) {
 }
 
 Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
-  abi::sock_owner owner{};
-  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.sock_owners), &fd, &owner) == 0) {
+  // The process goes on meanwhile: what a program wrote about its connect() is not overwritten.
+  const int map = bpf_map__fd(object_->maps.sock_owners);
+  abi::sock_owner owner{tgid, flags};
+  if (bpf_map_update_elem(map, &fd, &owner, BPF_NOEXIST) == 0) return {};
+  if (errno == EEXIST && bpf_map_lookup_elem(map, &fd, &owner) == 0) {
     if (owner.flags & IT_SOCK_WATCH) return {};   // seen from its beginning
-    flags |= owner.flags & IT_SOCK_ACTIVE;
+    owner = {tgid, flags | (owner.flags & IT_SOCK_ACTIVE)};
+    if (bpf_map_update_elem(map, &fd, &owner, BPF_EXIST) == 0) return {};
   }
-  owner = {tgid, flags};
-  if (bpf_map_update_elem(bpf_map__fd(object_->maps.sock_owners), &fd, &owner, BPF_ANY) != 0)
-    return Error{Code::kIo, "watch a socket of process " + std::to_string(tgid) + ": " + reason(errno)};
-  return {};
+  return Error{Code::kIo, "watch a socket of process " + std::to_string(tgid) + ": " + reason(errno)};
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
+  const uint32_t number = next_library_ % IT_LIBRARIES;   // most files are no TLS libraries
+  const int cpus = libbpf_num_possible_cpus();
+  const std::vector<abi::library_hits> none(cpus > 0 ? static_cast<size_t>(cpus) : 0);
+  if (none.empty() || bpf_map_update_elem(bpf_map__fd(object_->maps.library_hits), &number, none.data(), BPF_ANY) != 0)
+    return Error{Code::kIo, "count the hits of " + path + ": " + reason(errno)};
   TRY(LibraryProbes library, LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
                                                     bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
-                                                   path, fd));
+                                                   path, fd, number));
+  next_library_++;
   if (!pins_) return library;
   std::vector<LinkPin> pinned;
   for (const Fd& link : library.links()) {
@@ -280,6 +291,20 @@ LossCounts Probes::losses() const {
   return out;
 }
 
+LibraryHits Probes::hits(uint32_t library) const {
+  LibraryHits out;
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0) return out;
+  std::vector<abi::library_hits> values(static_cast<size_t>(cpus));
+  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.library_hits), &library, values.data()) != 0) return out;
+  for (const abi::library_hits& value : values)
+    for (size_t call = 0; call < IT_CALLS; call++) {
+      out.enters[call] += value.enters[call];
+      out.exits[call] += value.exits[call];
+    }
+  return out;
+}
+
 uint64_t Probes::missed() const {
   uint64_t out = inherited_missed_;
   bpf_program* program = nullptr;
@@ -313,7 +338,7 @@ size_t Probes::entries(const char* map) const {
 
 const char* Probes::loss_name(size_t kind) {
   constexpr const char* kNames[IT_LOSS_KINDS] = {"ring_full", "fault", "control_full", "map_full",
-                                                 "nested_call"};
+                                                 "nested_call", "ktls"};
   return kind < IT_LOSS_KINDS ? kNames[kind] : "unknown";
 }
 

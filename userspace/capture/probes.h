@@ -141,6 +141,8 @@ class Probes {
   // Drops what the kernel keeps about a process that has ended.
   void forget(uint32_t tgid);
 
+  // Since it was attached; `library` is LibraryProbes::library(). Libraries beyond IT_LIBRARIES share counters.
+  LibraryHits hits(uint32_t library) const;
   // Since the maps were made: an earlier daemon's, too.
   LossCounts losses() const;
   // What is in the trail already, from this daemon or an earlier one.
@@ -188,6 +190,7 @@ class Probes {
   std::vector<ProbeFeature> features_;
   Fd cgroup_;
   bool uprobe_multi_ = false;
+  uint32_t next_library_ = 0;
 };
 
 }  // namespace infertrail

@@ -43,6 +43,12 @@ bool connected_actively(int fd) {
   return false;
 }
 
+bool same_functions(const Result<TlsSymbols>& a, const Result<TlsSymbols>& b) {
+  if (!a.ok() || !b.ok()) return a.ok() == b.ok();
+  return a.value().offsets == b.value().offsets &&
+         a.value().write_internal_has_flags == b.value().write_internal_has_flags;
+}
+
 }  // namespace
 
 uint64_t Targets::steady_seconds() {
@@ -57,16 +63,28 @@ bool TargetInfo::chosen_by(const std::string& text) const {
 
 Targets::Targets(Probes& probes, std::string proc) : probes_(probes), proc_(std::move(proc)) {}
 
-void Targets::attach_to(Library* library, const std::string& path, int fd, const InodeKey& key) {
+// Any executable mapping may hold TLS functions, whatever the file's name: static programs, wheels, add-ons.
+void Targets::probe(Library* library, const std::string& path, int fd, const InodeKey& key) {
+  library->probes.reset();
+  library->problem.clear();
+  library->unreadable.clear();
+  if (!library->symbols->ok()) return;   // no ELF file of ours: a 32-bit program, a mapped script
+  const TlsSymbols& symbols = library->symbols->value();
+  if (symbols.offsets.empty() && symbols.stacks.empty()) return;
   auto probes = probes_.attach_library(path, fd);
   if (probes.ok()) {
-    spdlog::info("library={} probes={}", library->path, probes.value().count());
+    spdlog::info("library={} links={} probes=\"{}\"", library->path, probes.value().count(), probes.value().how());
     library->probes = std::move(probes.value());
     probes_.remember_library(key.first, key.second, library->path);
   } else if (probes.error().code != Code::kNotFound && probes.error().code != Code::kInvalid) {
-    spdlog::warn("library={} error=\"{}\"", library->path, probes.error().message);
     library->problem = probes.error().message;
   }
+  if (library->probes)
+    library->problem = missed_functions(symbols);
+  else
+    library->unreadable = unreadable_tls(symbols);
+  if (!library->problem.empty()) spdlog::warn("library={} error=\"{}\"", library->path, library->problem);
+  if (!library->unreadable.empty()) spdlog::info("library={} not_probed=\"{}\"", library->path, library->unreadable);
 }
 
 Status Targets::add(const std::string& text, bool remembered) {
@@ -119,6 +137,7 @@ std::vector<TargetInfo> Targets::list() const {
       if (!library.users.contains(tgid)) continue;
       if (library.probes) out.back().libraries.push_back(library.path);
       if (!library.problem.empty()) out.back().problems.push_back(library.path + ": " + library.problem);
+      if (!library.unreadable.empty()) out.back().unreadable.push_back(library.path + ": " + library.unreadable);
     }
   }
   return out;
@@ -287,11 +306,15 @@ void Targets::use_mapping(uint32_t tgid, const Mapping& mapping) {
   }
   if (!fd.valid() || fstat(fd.get(), &file) != 0) return;
   auto [at, fresh] = libraries_.try_emplace({file.st_dev, file.st_ino});
-  at->second.users.insert(tgid);
-  at->second.unused_since = 0;
-  if (!fresh) return;
-  at->second.path = mapping.path;
-  attach_to(&at->second, path, fd.get(), at->first);
+  Library& library = at->second;
+  library.users.insert(tgid);
+  library.unused_since = 0;
+  auto symbols = files_.read(fd.get(), file);
+  if (!fresh && (symbols == library.symbols || same_functions(*symbols, *library.symbols))) return;
+  // New here, or written to in place: the probes of what it was stand anywhere now.
+  library.path = mapping.path;
+  library.symbols = std::move(symbols);
+  probe(&library, path, fd.get(), at->first);
 }
 
 // Sockets that a process had before it became a target: listeners, so that what they accept is
@@ -337,7 +360,22 @@ void Targets::sweep() {
       scan_libraries(tgid);
   }
   for (uint32_t tgid : gone) drop(tgid);   // its exit event was lost
+  check_libraries();
   release_libraries();
+}
+
+// An attach that yields nothing is an error, not a success.
+void Targets::check_libraries() {
+  for (auto& [key, library] : libraries_) {
+    if (!library.probes || !library.probes->moves_plaintext()) continue;
+    uint64_t blind = 0;
+    for (uint32_t tgid : library.users)
+      if (auto at = targets_.find(tgid); at != targets_.end()) blind += at->second.tls_blind_flows;
+    std::string problem = probe_problem(probes_.hits(library.probes->library()), blind);
+    if (!problem.empty() && library.problem != problem)
+      spdlog::warn("library={} error=\"{}\"", library.path, problem);
+    library.problem = std::move(problem);
+  }
 }
 
 bool Targets::is_target(uint32_t tgid) const {

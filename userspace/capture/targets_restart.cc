@@ -54,7 +54,8 @@ void Targets::adopt_library(const RememberedLibrary& each) {
   Library& library = libraries_[{each.device, each.inode}];
   library.path = each.path;
   library.unused_since = steady_seconds();
-  attach_to(&library, "/proc/self/fd/" + std::to_string(fd.get()), fd.get(), {each.device, each.inode});
+  library.symbols = files_.read(fd.get(), file);
+  probe(&library, "/proc/self/fd/" + std::to_string(fd.get()), fd.get(), {each.device, each.inode});
 }
 
 void Targets::restored() {

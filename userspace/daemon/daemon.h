@@ -11,9 +11,11 @@
 #include "capture/probes.h"
 #include "capture/targets.h"
 #include "control/server.h"
+#include "daemon/carry.h"
 #include "daemon/intake.h"
 #include "daemon/pipeline.h"
 #include "daemon/worker.h"
+#include "daemon/written.h"
 #include "identity/credential.h"
 #include "identity/resolver.h"
 #include "infertrail/policy.pb.h"
@@ -40,6 +42,8 @@ class Daemon {
   Status start_capture();
   void note_start();
   void note_abandoned();
+  Result<std::shared_ptr<const WrittenExchanges>> open_carry();
+  void start_marking();
   Result<std::unique_ptr<Pipeline>> make_pipeline();
   void capture_loop();
   void drain();
@@ -59,6 +63,9 @@ class Daemon {
   std::unique_ptr<Pipeline> own_;           // records that are not traffic
   Resolver resolver_;
   std::unique_ptr<Probes> probes_;
+  std::unique_ptr<Carry> carry_;            // in probes_' memory; the trail's thread calls it
+  std::atomic<Carry*> marking_{nullptr};    // who is told how far the trail is durable
+  bool replayed_ = false;
   std::unique_ptr<Targets> targets_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Intake> intake_;

@@ -2,6 +2,9 @@
 // finished exchanges go out. Which protocol it is shows in the first bytes, never in a port.
 //
 // Nothing is dropped: what no parser reads comes out as undecoded exchanges with its bytes.
+// A connection that is older than the capture begins in the middle of something: its bytes are
+// undecoded (reason pre_attach) until a message begins where the direction turns. Nothing else proves
+// a beginning; a line inside a body that looks like one does not.
 // Limits: up to 64 KiB are held until the protocol is known; kMaxOpen requests may be unanswered.
 // Bounding the memory of many connections is the caller's: memory_bytes() and give_up().
 // Thread: belongs to one.
@@ -26,6 +29,8 @@ class Conversation : public StreamSink {
  public:
   explicit Conversation(ConversationLimits limits) : stitcher_(limits) {}
 
+  // The connection is older than the capture; before the first data. A pre_attach gap says it too.
+  void begin_in_the_middle();
   void data(const Chunk& chunk) override;
   void gap(const StreamGap& gap) override;
   // The connection is over: whatever is open becomes an incomplete exchange with its gap. A body
@@ -36,6 +41,10 @@ class Conversation : public StreamSink {
   void give_up(uint64_t time_ns);
   // Finished exchanges in the order in which they ended, moved out.
   std::vector<Exchange> take() { return stitcher_.take(); }
+  // Valid when everything finished was taken and is kept for good by the time it is used.
+  std::optional<ResumePoint> resume_point() const;
+  // Instead of the beginning, before anything else: goes on where another one stood.
+  void resume(const ResumePoint& point);
   size_t memory_bytes() const;
   // The protocol's name; "" while it is not known, "undecoded" when no parser fits.
   const char* protocol() const { return name_; }
@@ -54,6 +63,8 @@ class Conversation : public StreamSink {
   static constexpr size_t kMaxHeld = 64u << 10;
   static constexpr size_t kMaxOpen = 1024;
 
+  void look_for_beginning(const Chunk& chunk);
+  void leave_undecoded();
   void detect(bool last);
   void choose(const char* name, std::unique_ptr<Parser> parser);
 
@@ -63,6 +74,9 @@ class Conversation : public StreamSink {
   std::deque<Held> held_;
   size_t held_bytes_ = 0;
   std::array<Beginning, 2> beginnings_;
+  // While the connection's first beginning is looked for, `held_` is what may be one.
+  bool middle_ = false;
+  std::optional<Direction> last_;   // of the last bytes that were not a beginning
 };
 
 }  // namespace infertrail

@@ -134,6 +134,12 @@ void Http1::end_half(Half& half, std::optional<GapReason> cut, uint64_t time_ns,
   lose(half, &gap, "", give_back, out);
 }
 
+std::optional<uint64_t> Http1::boundary(Direction direction) const {
+  const Half& half = halves_[static_cast<size_t>(direction)];
+  if (half.state == State::kUndecoded || awaiting_ || upgraded_) return std::nullopt;
+  return half.begun.value_or(half.position);
+}
+
 size_t Http1::memory_bytes() const {
   size_t total = sizeof *this;
   for (const Half& half : halves_)
@@ -164,6 +170,25 @@ Looks looks_like_http1_answer(std::string_view first) {
   if (first.size() >= kStart.size())
     return first.substr(0, kStart.size()) == kStart ? Looks::kYes : Looks::kNo;
   return kStart.substr(0, first.size()) == first ? Looks::kMaybe : Looks::kNo;
+}
+
+Looks begins_http1(std::string_view first) {
+  if (first.empty() || first.front() < 'A' || first.front() > 'Z') return Looks::kNo;
+  if (looks_like_http1(first) == Looks::kNo) return Looks::kNo;
+  const size_t end = first.find('\n');
+  if (end == std::string_view::npos) return Looks::kMaybe;
+  std::string_view line = first.substr(0, end);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line.ends_with(" HTTP/1.1") || line.ends_with(" HTTP/1.0") ? Looks::kYes : Looks::kNo;
+}
+
+Looks begins_http1_answer(std::string_view first) {
+  static constexpr std::string_view kForm = "HTTP/1.D NDD ";   // RFC 9112 4; D any digit, N from 2
+  for (size_t i = 0; i < std::min(first.size(), kForm.size()); i++) {
+    const bool digit = first[i] >= (kForm[i] == 'N' ? '2' : '0') && first[i] <= '9';
+    if (kForm[i] == 'D' || kForm[i] == 'N' ? !digit : first[i] != kForm[i]) return Looks::kNo;
+  }
+  return first.size() < kForm.size() ? Looks::kMaybe : Looks::kYes;
 }
 
 std::unique_ptr<Parser> make_http1() {

@@ -19,6 +19,8 @@ namespace infertrail {
 
 Looks looks_like_http1(std::string_view first);
 Looks looks_like_http1_answer(std::string_view first);
+Looks begins_http1(std::string_view first);          // a whole request line
+Looks begins_http1_answer(std::string_view first);   // a final status
 std::unique_ptr<Parser> make_http1();
 
 }  // namespace infertrail

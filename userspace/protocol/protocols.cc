@@ -37,7 +37,7 @@ class UndecodedParser : public Parser {
 // The protocols we can read. To add one: docs/adding.md.
 const std::vector<Protocol>& protocols() {
   static const std::vector<Protocol> table = {
-      {"http1", looks_like_http1, looks_like_http1_answer, make_http1},
+      {"http1", looks_like_http1, looks_like_http1_answer, begins_http1, begins_http1_answer, make_http1},
   };
   return table;
 }

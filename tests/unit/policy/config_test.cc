@@ -95,6 +95,9 @@ TEST(CheckConfig, EveryRangeHasItsMessage) {
             "capture.data_ring_bytes: 96MiB is not a power of two");
   EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_control_ring_bytes(4096); }),
             "capture.control_ring_bytes: 4KiB is not between 64KiB and 1GiB");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_carry_bytes(1 << 20); }),
+            "capture.carry_bytes: 1MiB is not between 2MiB and 1GiB");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_carry_bytes(0); }), "");
   EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_max_body_bytes(1 << 30); }),
             "capture.max_body_bytes: 1GiB is not between 1KiB and 256MiB\n"
             "capture.max_body_bytes: larger than capture.max_memory_bytes");

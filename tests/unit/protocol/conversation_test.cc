@@ -166,7 +166,7 @@ TEST_F(ConversationTest, AnAnswerOlderThanTheRequestIsNotItsAnswer) {
   EXPECT_EQ("mine", got[1].response.raw);
 }
 
-TEST_F(ConversationTest, AConnectionCaughtInsideAnAnswerKeepsItsBytesUndecoded) {
+TEST_F(ConversationTest, Trap11_AConnectionCaughtInsideAnAnswerIsReadFromItsNextRequest) {
   lose(kUp, 5000, GapReason::kPreAttach);
   lose(kDown, 90000, GapReason::kPreAttach);
   down("data: the tail of a stream\n\n");
@@ -174,10 +174,81 @@ TEST_F(ConversationTest, AConnectionCaughtInsideAnAnswerKeepsItsBytesUndecoded) 
   down(ok("next"));
   auto got = finish();
   ASSERT_EQ(2u, got.size());
-  EXPECT_EQ("/next", got[0].target);
-  EXPECT_FALSE(got[0].has_response);
-  EXPECT_TRUE(got[1].undecoded);
-  EXPECT_EQ("data: the tail of a stream\n\n" + ok("next"), got[1].response.raw);
+  EXPECT_TRUE(got[0].undecoded);
+  EXPECT_EQ("data: the tail of a stream\n\n", got[0].response.raw);
+  EXPECT_EQ(GapReason::kPreAttach, got[0].gaps.at(0).gap.reason);
+  EXPECT_EQ("/next", got[1].target);
+  EXPECT_EQ("next", got[1].response.raw);
+}
+
+TEST_F(ConversationTest, Trap11_InTheMiddleOfARequestBodyTheNextRequestIsFound) {
+  conversation.begin_in_the_middle();
+  up("the rest of a body that says\nPOST /evil HTTP/1.1\r\nContent-Length: 3\r\n\r\n");
+  up("POST /evil HTTP/1.1\r\nContent-Length: 3\r\n\r\n");   // no turn: still that body
+  down(ok("of the request that was not seen"));
+  up(get("/mi"));
+  down(ok("mine"));
+  auto got = finish();
+  ASSERT_EQ(3u, got.size());
+  EXPECT_TRUE(got[0].undecoded);
+  EXPECT_FALSE(got[0].complete);
+  EXPECT_EQ(1u, got[0].gaps.size());
+  EXPECT_FALSE(got[1].has_request);
+  EXPECT_EQ("of the request that was not seen", got[1].response.raw);
+  EXPECT_EQ("/mi", got[2].target);
+  EXPECT_TRUE(got[2].complete);
+  EXPECT_EQ("mine", got[2].response.raw);
+}
+
+TEST_F(ConversationTest, Trap11_ABeginningMayComeInPieces) {
+  conversation.begin_in_the_middle();
+  down("tail");
+  for (char c : get("/piece")) up(std::string(1, c));
+  for (char c : ok("whole")) down(std::string(1, c));
+  auto got = finish();
+  ASSERT_EQ(2u, got.size());
+  EXPECT_EQ("tail", got[0].response.raw);
+  EXPECT_EQ("/piece", got[1].target);
+  EXPECT_TRUE(got[1].complete);
+}
+
+TEST_F(ConversationTest, Trap11_AnAnswerOfAnyLengthDoesNotWaitForARequestThatWasBeforeUs) {
+  conversation.begin_in_the_middle();
+  down(ok(std::string(3u << 20, 'x')));
+  EXPECT_EQ(1u, conversation.take().size());
+  up(get("/next"));
+  down(ok("next"));
+  auto got = finish();
+  ASSERT_EQ(1u, got.size());
+  EXPECT_TRUE(got[0].complete);
+}
+
+TEST_F(ConversationTest, Trap11_AnInterimAnswerIsNoBeginning) {
+  conversation.begin_in_the_middle();
+  down("HTTP/1.1 100 Continue\r\n\r\n");
+  up("the body that was asked for");
+  down(ok("thanks"));
+  up(get("/next"));
+  down(ok("next"));
+  auto got = finish();
+  ASSERT_EQ(3u, got.size());
+  EXPECT_TRUE(got[0].undecoded);
+  EXPECT_EQ("thanks", got[1].response.raw);
+  EXPECT_EQ("/next", got[2].target);
+  EXPECT_TRUE(got[2].complete);
+}
+
+TEST_F(ConversationTest, Trap11_InTheMiddleOfAnotherProtocolEverythingIsUndecoded) {
+  conversation.begin_in_the_middle();
+  for (int i = 0; i < 10; i++) {
+    up(std::string("\x00\x01question", 10));
+    down(std::string("\x00\x02reply", 7));
+  }
+  auto got = finish();
+  ASSERT_EQ(1u, got.size());
+  EXPECT_EQ(100u, got[0].request.raw.size());
+  EXPECT_EQ(70u, got[0].response.raw.size());
+  EXPECT_FALSE(got[0].complete);
 }
 
 TEST_F(ConversationTest, UndecodedBytesAreCutIntoPartsAndNoneIsMissing) {
