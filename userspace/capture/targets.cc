@@ -24,23 +24,6 @@ namespace {
 // Probes stay this long after the last user of a file ended: the next short-lived client finds them.
 constexpr uint64_t kLingerSeconds = 60;
 
-uint64_t steady_seconds() {
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
-                                   std::chrono::steady_clock::now().time_since_epoch())
-                                   .count());
-}
-
-// The kernel's own start times are not rounded to clock ticks (10 ms), those of /proc are.
-bool same_start(uint64_t a, uint64_t b) {
-  constexpr uint64_t kTick = 10'000'000;
-  return a / kTick == b / kTick;
-}
-
-// `auto` says why after its own name.
-bool chose(const std::string& selector, const TargetInfo& info) {
-  return info.selector == selector || info.selector.starts_with(selector + ": ");
-}
-
 // Whether this end of an established connection called connect(): only then the SYN is among the
 // bytes that the kernel counts as acknowledged. Read until no byte moves in between.
 bool connected_actively(int fd) {
@@ -68,46 +51,17 @@ bool same_functions(const Result<TlsSymbols>& a, const Result<TlsSymbols>& b) {
 
 }  // namespace
 
+uint64_t Targets::steady_seconds() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
+}
+
+bool TargetInfo::chosen_by(const std::string& text) const {
+  return selector == text || selector.starts_with(text + ": ");
+}
+
 Targets::Targets(Probes& probes, std::string proc) : probes_(probes), proc_(std::move(proc)) {}
-
-void Targets::adopt() {
-  std::lock_guard lock(mutex_);
-  restoring_ = true;
-  const std::vector<uint32_t> selected = probes_.selected();
-  for (RememberedTarget& each : probes_.remembered()) {
-    const uint32_t tgid = each.facts.pid;
-    auto live = read_process(tgid, proc_);
-    const bool lives = live.ok() && same_start(live.value().start_boot_ns, each.facts.start_boot_ns) &&
-                       std::find(selected.begin(), selected.end(), tgid) != selected.end();
-    TargetInfo info;
-    info.facts = lives ? live.value() : each.facts;
-    info.selector = each.selector;
-    spdlog::info("target={} exe={} selector=\"{}\" state={}", tgid, info.facts.exe, info.selector,
-                 lives ? "adopted" : "ended");
-    targets_[tgid] = std::move(info);
-    if (lives) scan_libraries(tgid);
-  }
-  for (const RememberedLibrary& each : probes_.remembered_libraries())
-    if (!libraries_.contains({each.device, each.inode})) adopt_library(each);
-}
-
-// Nobody uses it now; whoever comes next, for a short time, finds its probes. Only what this mount
-// namespace can name: a container's file without a process has no path of ours.
-void Targets::adopt_library(const RememberedLibrary& each) {
-  struct stat file {};
-  const auto same = [&] { return file.st_dev == each.device && file.st_ino == each.inode; };
-  Fd fd;   // looked at before it is opened: another file may have the path now, and not be a regular one
-  if (stat(each.path.c_str(), &file) == 0 && same()) fd = Fd(open(each.path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!fd.valid() || fstat(fd.get(), &file) != 0 || !same()) {
-    probes_.forget_library(each.device, each.inode);
-    return;
-  }
-  Library& library = libraries_[{each.device, each.inode}];
-  library.path = each.path;
-  library.unused_since = steady_seconds();
-  library.symbols = files_.read(fd.get(), file);
-  probe(&library, "/proc/self/fd/" + std::to_string(fd.get()), fd.get(), {each.device, each.inode});
-}
 
 // Any executable mapping may hold TLS functions, whatever the file's name: static programs, wheels, add-ons.
 void Targets::probe(Library* library, const std::string& path, int fd, const InodeKey& key) {
@@ -131,48 +85,6 @@ void Targets::probe(Library* library, const std::string& path, int fd, const Ino
     library->unreadable = unreadable_tls(symbols);
   if (!library->problem.empty()) spdlog::warn("library={} error=\"{}\"", library->path, library->problem);
   if (!library->unreadable.empty()) spdlog::info("library={} not_probed=\"{}\"", library->path, library->unreadable);
-}
-
-void Targets::restored() {
-  std::lock_guard lock(mutex_);
-  restoring_ = false;
-  update_take_new();
-  std::vector<uint32_t> unwanted;
-  for (auto& [tgid, info] : targets_)
-    if (!wanted(info)) unwanted.push_back(tgid);
-  for (uint32_t tgid : unwanted) drop(tgid);
-  for (uint16_t port : probes_.watched_ports()) {
-    const bool ours = std::any_of(selectors_.begin(), selectors_.end(),
-                                  [&](const Selector& each) { return each.port() == port; });
-    if (!ours) probes_.unwatch_port(port);
-  }
-}
-
-// Its own selector is still there, for it or for the parent that it was inherited from.
-bool Targets::wanted(const TargetInfo& info) const {
-  for (const Selector& each : selectors_)
-    if (chose(each.text(), info)) return true;
-  return !why(info.facts, true).empty();
-}
-
-// A process that the kernel holds and that nobody told us about: its event was lost, or an earlier
-// daemon was killed between the event and the decision. Seen twice, so that no event is under way.
-void Targets::decide_strays() {
-  std::set<uint32_t> strays;
-  for (uint32_t tgid : probes_.selected())
-    if (!targets_.contains(tgid)) strays.insert(tgid);
-  for (uint32_t tgid : strays) {
-    if (!strays_.contains(tgid)) continue;
-    auto facts = read_process(tgid, proc_);
-    std::string reason = facts.ok() ? why(facts.value(), true) : "";
-    auto parent = facts.ok() ? targets_.find(facts.value().ppid) : targets_.end();
-    if (reason.empty() && parent != targets_.end()) reason = parent->second.selector;
-    if (!reason.empty())
-      choose(facts.value(), reason);
-    else
-      probes_.deselect(tgid);
-  }
-  strays_ = std::move(strays);
 }
 
 Status Targets::add(const std::string& text, bool remembered) {
@@ -203,7 +115,7 @@ Status Targets::remove(const std::string& text) {
   update_take_new();
   std::vector<uint32_t> gone;
   for (auto& [tgid, info] : targets_)
-    if (chose(text, info)) gone.push_back(tgid);
+    if (info.chosen_by(text)) gone.push_back(tgid);
   for (uint32_t tgid : gone) drop(tgid);
   sweep_processes(true);   // another selector may still choose them
   return {};

@@ -30,6 +30,9 @@ struct TargetInfo {
   std::vector<std::string> libraries;    // files whose TLS functions are probed
   std::vector<std::string> problems;     // files whose TLS is not, or not wholly, captured, and why
   std::vector<std::string> unreadable;   // files with TLS that nothing probes: what it is, by what evidence
+
+  // The selector is why, for itself or inherited; `auto` says more after its own name.
+  bool chosen_by(const std::string& text) const;
 };
 
 class Targets : public TargetEvents {
@@ -84,6 +87,7 @@ class Targets : public TargetEvents {
   };
   using InodeKey = std::pair<uint64_t, uint64_t>;   // st_dev, st_ino of the opened file
 
+  static uint64_t steady_seconds();
   std::string why(const ProcessFacts& facts, bool with_ports) const;
   void choose(const ProcessFacts& facts, const std::string& selector);
   void drop(uint32_t tgid);
