@@ -111,13 +111,34 @@ TEST_F(PinsTest, SelectorsLibrariesAndTargetsAreRemembered) {
   EXPECT_EQ(2u, probes_->remembered_libraries().size());
   targets.adopt();
   EXPECT_TRUE(targets.is_target(pid)) << "its events wait in the ring";
-  ASSERT_FALSE(targets.add(by_pid).ok()) << "it has ended";
-  probes_->arm();
-  auto pins = Pins::open(kPins, "1");
-  ASSERT_FALSE(pins.ok());
+  EXPECT_TRUE(targets.add(by_pid).ok()) << "it has ended, but not for us";
   targets.restored();
-  EXPECT_FALSE(targets.is_target(pid)) << "no selector wants it any more";
+  probes_->arm();
+  EXPECT_TRUE(targets.is_target(pid));
+  ASSERT_TRUE(targets.remove(by_pid).ok());
+  EXPECT_FALSE(targets.is_target(pid));
+  EXPECT_THAT(probes_->remembered_selectors(), testing::IsEmpty());
+  EXPECT_FALSE(targets.add(by_pid).ok()) << "there is no such process";
   EXPECT_EQ(2u, probes_->remembered_libraries().size()) << "probed again, for whoever comes next";
+}
+
+TEST_F(PinsTest, WhoNoSelectorWantsAnyMoreIsLetGo) {
+  Program program({"role=server"});
+  {
+    Targets targets(open());
+    probes_->arm();
+    ASSERT_TRUE(targets.add("pid=" + std::to_string(program.pid()), false).ok());   // of a configuration
+    probes_->leave();
+  }
+  probes_.reset();
+  Targets targets(open());
+  targets.adopt();
+  EXPECT_TRUE(targets.is_target(program.pid()));
+  ASSERT_TRUE(targets.add("exe=/no/such/file", false).ok());   // which has changed
+  targets.restored();
+  EXPECT_FALSE(targets.is_target(program.pid()));
+  EXPECT_THAT(probes_->selected(), testing::Not(testing::Contains(program.pid())));
+  probes_->arm();
 }
 
 TEST_F(PinsTest, AStartThatFailsLeavesTheOldCaptureAsItWas) {

@@ -223,25 +223,37 @@ Captured Restarted::captured() const {
   return out;
 }
 
+namespace {
+
+std::string difference(const Stream& stream, const Told& told) {
+  const Half& in = stream.half[IT_IN];
+  const Half& out = stream.half[IT_OUT];
+  if (in.contradiction || out.contradiction) return "two records disagree";
+  if (in.seen_bytes() != told.in || out.seen_bytes() != told.out)
+    return "in " + std::to_string(in.seen_bytes()) + " of " + std::to_string(told.in) + ", out " +
+           std::to_string(out.seen_bytes()) + " of " + std::to_string(told.out);
+  if (in.sha() != told.in_sha || out.sha() != told.out_sha) return "other bytes";
+  return "";
+}
+
+}  // namespace
+
+const Stream* Captured::stream_of(uint64_t cookie, bool tls) const {
+  if (!tls) return flows.contains(cookie) ? &flows.at(cookie) : nullptr;
+  for (auto& [object, its] : bound)
+    if (its == cookie && objects.contains(object)) return &objects.at(object);
+  return nullptr;
+}
+
 std::string Captured::wrong(const Told& told, bool tls) const {
-  const std::string where = "port " + std::to_string(told.remote) + ": ";
+  std::string problem = "no such connection was captured";
   for (auto& [cookie, event] : opened) {
     if (event.addresses.local_port != told.local || event.addresses.remote_port != told.remote) continue;
-    const Stream* stream = nullptr;
-    if (!tls && flows.contains(cookie)) stream = &flows.at(cookie);
-    for (auto& [object, its] : bound)
-      if (tls && its == cookie && objects.contains(object)) stream = &objects.at(object);
-    if (!stream) return where + "its bytes were not captured";
-    const Half& in = stream->half[IT_IN];
-    const Half& out = stream->half[IT_OUT];
-    if (in.contradiction || out.contradiction) return where + "two records disagree";
-    if (in.seen_bytes() != told.in || out.seen_bytes() != told.out)
-      return where + "in " + std::to_string(in.seen_bytes()) + " of " + std::to_string(told.in) + ", out " +
-             std::to_string(out.seen_bytes()) + " of " + std::to_string(told.out);
-    if (in.sha() != told.in_sha || out.sha() != told.out_sha) return where + "other bytes";
-    return "";
+    const Stream* stream = stream_of(cookie, tls);
+    problem = stream ? difference(*stream, told) : "its bytes were not captured";
+    if (problem.empty()) return "";   // else a later connection may have the same ports
   }
-  return where + "no such connection was captured";
+  return "port " + std::to_string(told.remote) + ": " + problem;
 }
 
 std::string Restarted::wait(const std::vector<Told>& told, bool tls) const {

@@ -28,6 +28,9 @@ struct Captured {
 
   // "" when every byte of the connection was captured once and unchanged; else what is wrong.
   std::string wrong(const Told& told, bool tls) const;
+
+ private:
+  const Stream* stream_of(uint64_t cookie, bool tls) const;
 };
 
 class Restarted {

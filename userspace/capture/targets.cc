@@ -161,7 +161,8 @@ Status Targets::add(const std::string& text, bool remembered) {
   std::lock_guard lock(mutex_);
   for (const Selector& existing : selectors_)
     if (existing.text() == text) return {};
-  if (selector.pid() != 0 && !read_process(selector.pid(), proc_).ok())
+  // One that ended while no daemon ran is adopted: what it said waits in the ring.
+  if (selector.pid() != 0 && !targets_.contains(selector.pid()) && !read_process(selector.pid(), proc_).ok())
     return Error{Code::kNotFound, "selector \"" + text + "\": no such process"};
   if (selector.port() != 0) TRY_STATUS(probes_.watch_port(selector.port()));
   selectors_.push_back(std::move(selector));
