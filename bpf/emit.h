@@ -7,6 +7,13 @@
 /* Tells the verifier that n <= max where clang's own checks have been optimised away. */
 #define at_most(n, max) asm volatile("if %0 <= %1 goto +1\n %0 = %1" : "+r"(n) : "i"(max))
 
+/* Programs do nothing unless their generation acts (event.h): not before the daemon has attached all
+ * it wants, and not beside a newer daemon's. The end of a call and of a process are the exceptions:
+ * whoever sees it first takes it out of its map, and nobody after it finds it there. */
+static __always_inline int armed(void) {
+  return shared.acting[0] == generation || shared.acting[1] == generation;
+}
+
 static __always_inline void count_loss(u32 kind, u64 bytes) {
   struct loss_counter *counter = bpf_map_lookup_elem(&losses, &kind);
   if (!counter) return;
@@ -44,12 +51,12 @@ static __always_inline void *reserve_control(u64 size, u16 type) {
 #define RESERVE_CONTROL(struct_type, type) \
   ((struct_type *)reserve_control(sizeof(struct_type), type))
 
-/* Bulk wakes the reader each time that `data_wakeup` more bytes wait, not for each record above it:
+/* Bulk wakes the reader each time that `shared.data_wakeup` more bytes wait, not for each record above it:
  * a wakeup is an interrupt. A crossing that two CPUs miss together is found by the next one, or by
  * the reader, which looks every 10 ms anyway. `size` is what the record takes. */
 static __always_inline u64 data_flags(u64 size) {
   u64 waiting = bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA);
-  u32 step = data_wakeup;
+  u32 step = shared.data_wakeup;
   if (!step || waiting < size) return BPF_RB_FORCE_WAKEUP;
   return waiting / step != (waiting - size) / step ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }

@@ -19,40 +19,43 @@ struct segment {
   u32 length;
 };
 
-/* 1 when the packet is TCP with payload. */
+/* 1 when the packet is TCP with payload; all but its addresses. */
 static __always_inline int parse(struct __sk_buff *skb, struct segment *out, u8 direction) {
-  u8 first = 0;
-  if (bpf_skb_load_bytes(skb, 0, &first, 1)) return 0;
-  u32 header, total;
-  u8 *from = direction == IT_IN ? out->addresses.remote : out->addresses.local;
-  u8 *to = direction == IT_IN ? out->addresses.local : out->addresses.remote;
-  if (first >> 4 == 4) {
-    u8 ip[20];
-    if (bpf_skb_load_bytes(skb, 0, ip, sizeof(ip)) || ip[9] != IPPROTO_TCP) return 0;
-    header = (ip[0] & 15) * 4;
-    u32 address;
-    __builtin_memcpy(&address, ip + 12, 4);
-    v4_mapped(from, address);
-    __builtin_memcpy(&address, ip + 16, 4);
-    v4_mapped(to, address);
-  } else {
-    u8 ip[40];
-    if (bpf_skb_load_bytes(skb, 0, ip, sizeof(ip)) || ip[6] != IPPROTO_TCP) return 0;
-    header = 40;
-    __builtin_memcpy(from, ip + 8, 16);
-    __builtin_memcpy(to, ip + 24, 16);
-  }
-  total = skb->len;   /* the IP length is 0 in GSO packets above 64 KiB */
+  u8 ip[10];
+  if (bpf_skb_load_bytes(skb, 0, ip, sizeof(ip))) return 0;
+  int v4 = ip[0] >> 4 == 4;
+  if ((v4 ? ip[9] : ip[6]) != IPPROTO_TCP) return 0;
+  u32 header = v4 ? (ip[0] & 15) * 4 : 40;
+  u32 total = skb->len;   /* the IP length is 0 in GSO packets above 64 KiB */
   u8 tcp[16];
   if (bpf_skb_load_bytes(skb, header, tcp, sizeof(tcp))) return 0;
   u16 source = tcp[0] << 8 | tcp[1], destination = tcp[2] << 8 | tcp[3];
   out->addresses.local_port = direction == IT_IN ? destination : source;
   out->addresses.remote_port = direction == IT_IN ? source : destination;
-  out->addresses.reserved = 0;
   out->sequence = (u32)tcp[4] << 24 | (u32)tcp[5] << 16 | (u32)tcp[6] << 8 | tcp[7];
   out->payload = header + (tcp[12] >> 4) * 4;
   if (total <= out->payload) return 0;
   out->length = total - out->payload;
+  return 1;
+}
+
+/* Once a connection. */
+static __always_inline int parse_addresses(struct __sk_buff *skb, struct segment *out, u8 direction) {
+  u8 ip[40];
+  u8 *from = direction == IT_IN ? out->addresses.remote : out->addresses.local;
+  u8 *to = direction == IT_IN ? out->addresses.local : out->addresses.remote;
+  if (bpf_skb_load_bytes(skb, 0, ip, 20)) return 0;
+  if (ip[0] >> 4 == 4) {
+    u32 address;
+    __builtin_memcpy(&address, ip + 12, 4);
+    v4_mapped(from, address);
+    __builtin_memcpy(&address, ip + 16, 4);
+    v4_mapped(to, address);
+    return 1;
+  }
+  if (bpf_skb_load_bytes(skb, 0, ip, sizeof(ip))) return 0;
+  __builtin_memcpy(from, ip + 8, 16);
+  __builtin_memcpy(to, ip + 24, 16);
   return 1;
 }
 
@@ -165,9 +168,18 @@ static __always_inline int looks_like_tls(struct __sk_buff *skb, const struct se
   return head[0] >= 20 && head[0] <= 23 && head[1] == 3 && head[2] <= 4;
 }
 
+/* Where the stream begins, taken once: later the socket changes under us, on another CPU, and its counters
+ * and sequence numbers do not belong together (seen on 7.2: bytes at a wrong offset). */
+static __always_inline void based(const struct bpf_tcp_sock *tcp, int active, struct flow_state *flow) {
+  flow->origin[IT_IN] = tcp->bytes_received;
+  flow->origin[IT_OUT] = tcp->bytes_acked ? tcp->bytes_acked - active : 0;   /* it counts our SYN */
+  flow->base[IT_IN] = tcp->rcv_nxt - (u32)tcp->bytes_received;
+  flow->base[IT_OUT] = tcp->snd_una - (u32)tcp->bytes_acked + active;
+}
+
 static __always_inline void opened(struct __sk_buff *skb, struct bpf_sock *sk,
-                                   const struct bpf_tcp_sock *tcp, const struct sock_owner *owner,
-                                   const struct segment *segment, struct flow_state *flow) {
+                                   const struct sock_owner *owner, const struct segment *segment,
+                                   struct flow_state *flow) {
   struct flow_open_event *event = RESERVE_CONTROL(struct flow_open_event, IT_FLOW_OPEN);
   if (!event) return;
   int active = !!(owner->flags & IT_SOCK_ACTIVE);
@@ -185,8 +197,8 @@ static __always_inline void opened(struct __sk_buff *skb, struct bpf_sock *sk,
     u32 *peer = bpf_map_lookup_elem(&connectors, &reversed);
     if (peer) event->peer_tgid = *peer;
   }
-  event->base_in = tcp->rcv_nxt - (u32)tcp->bytes_received;
-  event->base_out = tcp->snd_una - (u32)tcp->bytes_acked + active;
+  event->base_in = flow->base[IT_IN];
+  event->base_out = flow->base[IT_OUT];
   event->role = active ? IT_ROLE_CLIENT : IT_ROLE_SERVER;
   event->flags = (flow->tls ? IT_FLOW_TLS : 0) |
                  (owner->flags & IT_SOCK_EXISTED ? IT_FLOW_EXISTED : 0);
@@ -224,7 +236,7 @@ static __always_inline void orphan(struct __sk_buff *skb, const struct segment *
 
 static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
   struct bpf_sock *sk = skb->sk;
-  if (!armed || !sk) return 1;
+  if (!armed() || !sk) return 1;
   sk = bpf_sk_fullsock(sk);
   if (!sk || sk->protocol != IPPROTO_TCP) return 1;
   struct sock_owner *owner = bpf_sk_storage_get(&sock_owners, sk, 0, 0);
@@ -232,13 +244,14 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
   struct segment segment = {};
   if (!parse(skb, &segment, direction)) return 1;
   if (sk->state == IT_TCP_LISTEN) {
-    if (direction == IT_IN && target_state(owner->tgid)) orphan(skb, &segment);
+    if (direction == IT_IN && target_state(owner->tgid) && parse_addresses(skb, &segment, direction))
+      orphan(skb, &segment);
     return 1;
   }
-  struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
-  if (!tcp) return 1;
   struct flow_state *flow = bpf_sk_storage_get(&flows, sk, 0, 0);
   if (!flow) {
+    struct bpf_tcp_sock *tcp = bpf_tcp_sock(sk);
+    if (!tcp || !parse_addresses(skb, &segment, direction)) return 1;
     flow = bpf_sk_storage_get(&flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
     if (!flow) {
       count_loss(IT_LOSS_MAP_FULL, segment.length);
@@ -246,16 +259,15 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
     }
     flow->cookie = bpf_get_socket_cookie(skb);
     flow->ignored = !target_state(owner->tgid);
+    based(tcp, !!(owner->flags & IT_SOCK_ACTIVE), flow);
     flow->tls = looks_like_tls(skb, &segment);
-    if (!flow->ignored) opened(skb, sk, tcp, owner, &segment, flow);
+    if (!flow->ignored) opened(skb, sk, owner, &segment, flow);
   }
   if (flow->ignored) return 1;
-  u64 offset;
-  if (direction == IT_IN)
-    offset = tcp->bytes_received + (long)(int)(segment.sequence - tcp->rcv_nxt);
-  else
-    offset = tcp->bytes_acked - !!(owner->flags & IT_SOCK_ACTIVE) +
-             (long)(int)(segment.sequence - tcp->snd_una);
+  /* The sequence number as a position: the one within 2 GiB of what was seen. */
+  u64 near = flow->end[direction & 1];
+  if (!near) near = flow->origin[direction & 1];
+  u64 offset = near + (long)(int)(segment.sequence - flow->base[direction & 1] - (u32)near);
   if ((long)offset < 0) return 1;   /* a keep-alive probe repeats the byte before the stream */
   if (offset + segment.length > flow->end[direction & 1])
     flow->end[direction & 1] = offset + segment.length;

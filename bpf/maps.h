@@ -5,10 +5,12 @@
 
 #include "kernel.h"
 
-/* Set by the daemon through the skeleton's .data while programs run. */
-volatile __u32 armed __weak = 0;        /* 0: programs do nothing (set after the last attach) */
-volatile __u32 take_new __weak = 0;     /* 1: every process that executes is captured until decided */
-volatile __u32 data_wakeup __weak = 1 << 20;   /* wake the reader above this many waiting bytes */
+/* What outlives a daemon, beside the maps below (event.h); pinned with them. Alone in its section: a
+ * daemon of another version finds its beginning there. */
+volatile struct shared shared __weak SEC(".data.shared") = {.data_wakeup = 1 << 20, .next_object = 1};
+
+/* Which load of the programs this is: set before it, one more than any other that may be attached. */
+volatile const __u32 generation __weak = 1;
 
 struct {
   __uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -36,6 +38,46 @@ struct {
   __type(value, struct target_value);
 } targets __weak SEC(".maps");
 
+/* The daemon's notes about them and about its losses that are in the trail; programs do not use them. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 65536);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, u32);
+  __type(value, struct target_note);
+} target_notes __weak SEC(".maps");
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, IT_LOSS_KINDS);
+  __type(key, u32);
+  __type(value, struct loss_counter);
+} losses_told __weak SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct library_key);
+  __type(value, struct library_note);
+} library_notes __weak SEC(".maps");
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct selector_key);
+  __type(value, u8);
+} selector_notes __weak SEC(".maps");
+
+/* Memory of the daemon that survives it (exchanges under way); sized by ProbeOptions. Programs do not
+ * use it. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __uint(map_flags, BPF_F_MMAPABLE);
+  __type(key, u32);
+  __type(value, u64);
+} carry __weak SEC(".maps");
+
 /* Ports whose listener becomes a target at listen(), in the kernel, before any client can connect. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -56,6 +98,8 @@ struct {
 struct flow_state {
   u64 cookie;
   u64 end[2];        /* stream offset after the last byte seen */
+  u64 origin[2];     /* stream offset when it began to be seen */
+  u32 base[2];       /* TCP sequence number of stream offset 0 */
   u8 tls;            /* 1: looks like TLS */
   u8 bound;          /* 1: its TLS object is known */
   u8 ignored;        /* 1: owner was no target when it began */
@@ -71,18 +115,6 @@ struct {
 
 /* The SSL call that a thread is in (level 0), and the one around it on another object (level 1: TLS
  * inside TLS, or a coroutine that was left in a call). A thread that ends takes its entries along. */
-struct call_key {
-  u64 id;
-  u64 level;
-};
-struct call {
-  u64 ssl;
-  u64 buffer;
-  u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
-  u64 stack;            /* stack pointer that the return will have: says which call returns */
-  u32 kind;
-  u32 nested;           /* 1: level 1 is in use */
-};
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
   __uint(max_entries, 32768);

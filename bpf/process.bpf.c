@@ -12,7 +12,7 @@ static __always_inline int executed(struct bpf_raw_tracepoint_args *ctx) {
   struct linux_binprm *bprm = (void *)ctx->args[2];
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   u32 state = target_state(tgid);
-  if (!state && take_new) {
+  if (!state && shared.take_new) {
     struct target_value pending = {.state = IT_TARGET_PENDING};
     if (bpf_map_update_elem(&targets, &tgid, &pending, BPF_ANY))
       count_loss(IT_LOSS_MAP_FULL, 0);
@@ -91,7 +91,7 @@ static __always_inline int ended(struct bpf_raw_tracepoint_args *ctx) {
 SEC("raw_tp/sched_process_exec")
 int process_exec(struct bpf_raw_tracepoint_args *ctx) {
   hold_cpu();
-  executed(ctx);
+  if (armed()) executed(ctx);
   release_cpu();
   return 0;
 }
@@ -99,7 +99,7 @@ int process_exec(struct bpf_raw_tracepoint_args *ctx) {
 SEC("raw_tp/sched_process_fork")
 int process_fork(struct bpf_raw_tracepoint_args *ctx) {
   hold_cpu();
-  forked(ctx);
+  if (armed()) forked(ctx);
   release_cpu();
   return 0;
 }
@@ -134,7 +134,7 @@ struct sys_exit_args {
 
 SEC("tracepoint/syscalls/sys_enter_mmap")
 int mmap_enter(struct sys_enter_args *ctx) {
-  if (!(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0) return 0;
+  if (!armed() || !(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0) return 0;
   u64 id = bpf_get_current_pid_tgid();
   if (!target_state(id >> 32)) return 0;
   u8 one = 1;

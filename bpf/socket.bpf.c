@@ -90,7 +90,7 @@ static __always_inline void changed(struct sock *sk, int from, int to) {
 }
 
 static __always_inline int state_changed(struct sock *sk, int from, int to) {
-  if (sk->sk_protocol != IPPROTO_TCP) return 0;
+  if (sk->sk_protocol != IPPROTO_TCP || !armed()) return 0;
   hold_cpu();
   changed(sk, from, to);
   release_cpu();
@@ -121,6 +121,7 @@ struct {
 } owners_told SEC(".maps");
 
 static __always_inline int owns(const struct sock *sk) {
+  if (!armed()) return 0;
   u64 id = bpf_get_current_pid_tgid();
   u32 tgid = id >> 32;
   if (!target_state(tgid)) return 0;

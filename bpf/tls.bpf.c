@@ -1,245 +1,95 @@
-/* TLS libraries: plaintext at the return of SSL_read and SSL_write (and _ex, _ex2), exactly the
- * bytes that the call says it moved; never at entry, never the requested length.
+/* TLS libraries: plaintext of what SSL_read and SSL_write (and all that shares their inside) moved,
+ * exactly the bytes that the call says, never the requested length; large writes record by record.
  *
- * Why uprobes on the public functions: every user of libssl but BIO_f_ssl passes them, and they need
- * no offsets. What they cannot see: internal callers (openssl s_server), SSL_sendfile, kTLS.
- * The socket behind an object is found without looking at it: at entry of BIO_write the object's
- * first ciphertext is published as a fingerprint, and flow.bpf.c finds it on the wire. */
-#include "emit.h"
+ * One program for every function, so that a library is one link (userspace/capture/uprobe_link.h): the
+ * cookie says which function this is, and where inside it. Which functions: userspace/capture/probe_plan.h.
+ * The socket behind an object is found without looking at it: at BIO_write its first ciphertext is
+ * published as a fingerprint, and flow.bpf.c finds it on the wire. */
+#include "tls_objects.h"
+#include "tls_calls.h"
+#include "tls_copy.h"
+#include "tls_bind.h"
 
-#define KIND_READ 1
-#define KIND_WRITE 2
-#define KIND_OTHER 3    /* handshake: only its BIO_writes matter */
-
-/* Joined small reads, by object: llama-server reads its headers one byte per SSL_read. */
+/* The daemon looks here whether the probes of a library do anything. */
 struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 8192);
-  __uint(map_flags, BPF_F_NO_PREALLOC);
-  __type(key, struct object_key);
-  __type(value, struct small_reads);
-} small SEC(".maps");
-
-/* A zeroed value for a new entry of `small` (too large for the stack). */
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 1);
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, IT_LIBRARIES);
   __type(key, u32);
-  __type(value, struct small_reads);
-} small_blank SEC(".maps");
+  __type(value, struct library_hits);
+} library_hits SEC(".maps");
 
-__u64 next_object = 1;
-
-static __always_inline struct object_key key_of(u64 ssl) {
-  struct object_key key = {.ssl = ssl, .tgid = bpf_get_current_pid_tgid() >> 32};
-  return key;
+static __always_inline struct library_hits *hits_of(u64 cookie) {
+  u32 library = IT_COOKIE_LIBRARY(cookie) & (IT_LIBRARIES - 1);
+  return bpf_map_lookup_elem(&library_hits, &library);
 }
 
-static __always_inline struct tls_object *object_of(struct object_key *key) {
-  struct tls_object *object = bpf_map_lookup_elem(&tls_objects, key);
-  if (object) return object;
-  struct tls_object fresh = {.id = __sync_fetch_and_add(&next_object, 1)};
-  if (bpf_map_update_elem(&tls_objects, key, &fresh, BPF_NOEXIST)) {
-    count_loss(IT_LOSS_MAP_FULL, 0);
+/* The object of this call, for what `result` says that it moved. */
+static __always_inline int moved(struct call *call, u64 n) {
+  struct object_key key = key_of(call->ssl);
+  struct tls_object *object = object_of(&key);
+  if (!object) {
+    count_loss(IT_LOSS_MAP_FULL, n);
     return 0;
   }
-  struct tls_open_event *event = RESERVE_CONTROL(struct tls_open_event, IT_TLS_OPEN);
+  if (call->kind == IT_CALL_READ || call->kind == IT_CALL_READ_DONE) {
+    if (n <= IT_SMALL_MAX && join_small(&key, object, call->buffer, n)) return 0;
+    flush_joined(object, &key);
+    emit_at(object, IT_IN, 0, call->buffer, n);
+    object->offset[IT_IN] += n;
+    return 0;
+  }
+  flush_joined(object, &key);
+  if (call->kind == IT_CALL_SENDFILE) {
+    lose(object->id, 1, IT_OUT, object->offset[IT_OUT], object->offset[IT_OUT] + n, IT_LOSS_KTLS);
+    object->offset[IT_OUT] += n;
+    return 0;
+  }
+  write_accepted(object, call, n);
+  return 0;
+}
+
+static __always_inline int over(u64 ssl, u32 function) {
+  u16 type = function == IT_CALL_SHUTDOWN ? IT_TLS_SHUTDOWN : IT_TLS_CLOSE;
+  /* Whoever has an object here was a target when it came; it must go even if that has changed. */
+  struct object_key key = key_of(ssl);
+  struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &key);
+  if (!object) return 0;
+  u32 references = object->references;
+  if (function == IT_CALL_FREE && references) {
+    object->references = references - 1;
+    return 0;
+  }
+  flush_joined(object, &key);
+  struct tls_close_event *event = RESERVE_CONTROL(struct tls_close_event, type);
   if (event) {
-    event->object = fresh.id;
-    event->ssl = key->ssl;
-    event->tgid = key->tgid;
-    event->reserved = 0;
-    event->cgroup_id = bpf_get_current_cgroup_id();
+    event->object = object->id;
+    event->end[IT_IN] = object->offset[IT_IN];
+    event->end[IT_OUT] = object->offset[IT_OUT] + object->ahead;
     bpf_ringbuf_submit(event, 0);
   }
-  return bpf_map_lookup_elem(&tls_objects, key);
-}
-
-#define USER_TIER(TIER)                                                                  \
-  if (n <= (TIER)) {                                                                     \
-    struct data_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + (TIER), 0);   \
-    if (!event) return IT_LOSS_RING_FULL + 1;                                            \
-    fill_data(event, bpf_get_current_pid_tgid(), IT_TLS_DATA, id, direction, offset, n,  \
-              sizeof(*event));                                                           \
-    at_most(n, TIER);                                                                    \
-    if (bpf_probe_read_user(event + 1, n, (void *)from)) {                               \
-      bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);                                      \
-      return IT_LOSS_FAULT + 1;                                                          \
-    }                                                                                    \
-    bpf_ringbuf_submit(event, data_flags(sizeof(*event) + (TIER)));                      \
-    return 0;                                                                            \
+  if (type == IT_TLS_CLOSE) {
+    bpf_map_delete_elem(&small, &key);
+    bpf_map_delete_elem(&tls_objects, &key);
   }
-
-static __noinline int copy_user(u64 id, u64 offset, u64 from, u64 n, u8 direction) {
-  USER_TIER(256)
-  USER_TIER(512)
-  USER_TIER(1024)
-  USER_TIER(1536)   /* an answer of 1 KiB with its head */
-  USER_TIER(4096)
-  USER_TIER(8192)
-  USER_TIER(16384)
-  USER_TIER(65536)
-  return IT_LOSS_FAULT + 1;
-}
-
-struct copy_job {
-  u64 id, offset, from, left;
-  u64 direction;
-};
-
-static long copy_step(u32 index, struct copy_job *job) {
-  if (!job->left) return 1;
-  u64 n = job->left > IT_PART_MAX ? IT_PART_MAX : job->left;
-  int error = copy_user(job->id, job->offset, job->from, n, job->direction);
-  if (error) lose(job->id, 1, job->direction, job->offset, job->offset + n, error - 1);
-  job->offset += n;
-  job->from += n;
-  job->left -= n;
+  if (function == IT_CALL_CLEAR && references && (object = object_of(&key))) object->references = references;
   return 0;
-}
-
-/* Up to 128 GiB in parts; the stream position moves whatever happens to the copy. */
-static __always_inline void emit_user(struct tls_object *object, u8 direction, u64 buffer, u64 n) {
-  struct copy_job job = {.id = object->id,
-                         .offset = object->offset[direction & 1],
-                         .from = buffer,
-                         .left = n,
-                         .direction = direction};
-  object->offset[direction & 1] += n;
-  if (n <= IT_PART_MAX)
-    copy_step(0, &job);
-  else
-    bpf_loop(1 << 21, copy_step, &job, 0);
-}
-
-/* Joined bytes leave before anything else of this object does. */
-static __noinline int flush_small(struct small_reads *reads) {
-  if (!reads) return 0;
-  u64 n = reads->length;
-  if (!n) return 0;
-  at_most(n, IT_SMALL_BUFFER);
-  struct data_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + IT_SMALL_BUFFER, 0);
-  if (event) {
-    fill_data(event, bpf_get_current_pid_tgid(), IT_TLS_DATA, reads->object, IT_IN, reads->start, n,
-              sizeof(*event));
-    event->header.time_ns = reads->time_ns;
-    bpf_probe_read_kernel(event + 1, n, reads->bytes);
-    bpf_ringbuf_submit(event, data_flags(sizeof(*event) + IT_SMALL_BUFFER));
-  } else {
-    lose(reads->object, 1, IT_IN, reads->start, reads->start + n, IT_LOSS_RING_FULL);
-  }
-  reads->length = 0;
-  return 0;
-}
-
-/* 1 when the bytes were joined; 0 when the caller must emit them itself. */
-static __always_inline int join_small(struct object_key *key, struct tls_object *object, u64 buffer,
-                                      u64 n) {
-  struct small_reads *reads = bpf_map_lookup_elem(&small, key);
-  if (!reads) {
-    u32 zero = 0;
-    struct small_reads *blank = bpf_map_lookup_elem(&small_blank, &zero);
-    if (!blank || bpf_map_update_elem(&small, key, blank, BPF_ANY)) {
-      count_loss(IT_LOSS_MAP_FULL, 0);   /* nothing is lost but the joining */
-      return 0;
-    }
-    reads = bpf_map_lookup_elem(&small, key);
-    if (!reads) return 0;
-  }
-  if (reads->object != object->id) flush_small(reads);   /* an older object's, never closed */
-  if (reads->length == 0) {
-    reads->start = object->offset[IT_IN];
-    reads->start_again = reads->start;
-    reads->object = object->id;
-    reads->tgid = key->tgid;
-    reads->time_ns = bpf_ktime_get_ns();
-  }
-  u64 at = reads->length;
-  at &= IT_SMALL_BUFFER - 1;
-  at_most(n, IT_SMALL_MAX);
-  if (bpf_probe_read_user(reads->bytes + at, n, (void *)buffer)) {
-    flush_small(reads);
-    lose(object->id, 1, IT_IN, object->offset[IT_IN], object->offset[IT_IN] + n, IT_LOSS_FAULT);
-    object->offset[IT_IN] += n;
-    return 1;
-  }
-  object->offset[IT_IN] += n;
-  reads->length = at + n;
-  if (reads->length >= IT_SMALL_BUFFER - IT_SMALL_MAX) flush_small(reads);
-  return 1;
-}
-
-/* The stack pointer behind the return of the call that the probed place belongs to: the same at its
- * entry and at its exit, wherever inside the function the two were put (the cookie says). */
-static __always_inline u64 stack_of(struct pt_regs *ctx) {
-  return PT_REGS_SP(ctx) + bpf_get_attach_cookie(ctx);
-}
-
-static __always_inline int entered(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
-  struct call_key key = {.id = bpf_get_current_pid_tgid()};
-  if (!armed || !target_state(key.id >> 32)) return 0;
-  struct call call = {.ssl = PT_REGS_PARM1(ctx),
-                      .buffer = PT_REGS_PARM2(ctx),
-                      .length_pointer = length_pointer,
-                      .stack = stack_of(ctx),
-                      .kind = kind};
-  struct call *outer = bpf_map_lookup_elem(&calls, &key);
-  if (outer && outer->ssl == call.ssl && outer->kind != KIND_OTHER) {
-    if (outer->stack > call.stack) return 0;   /* the outermost wins; this return will not match */
-    call.nested = outer->nested;               /* it was left without a return, or jumped here */
-  } else if (outer) {
-    struct call saved = *outer;
-    struct call_key around = {.id = key.id, .level = 1};
-    if (saved.nested) count_loss(IT_LOSS_NESTED, 0);   /* a third level: the second is forgotten */
-    if (bpf_map_update_elem(&calls, &around, &saved, BPF_ANY))
-      count_loss(IT_LOSS_MAP_FULL, 0);
-    else
-      call.nested = 1;
-  }
-  if (bpf_map_update_elem(&calls, &key, &call, BPF_ANY)) count_loss(IT_LOSS_MAP_FULL, 0);
-  return 0;
-}
-
-static __always_inline int enter(struct pt_regs *ctx, u32 kind, u64 length_pointer) {
-  hold_cpu();
-  entered(ctx, kind, length_pointer);
-  release_cpu();
-  return 0;
-}
-
-/* Takes the call that returns out of the map: 0 when this is the return of an inner one. */
-static __always_inline int returned(struct pt_regs *ctx, struct call *out) {
-  struct call_key key = {.id = bpf_get_current_pid_tgid()};
-  struct call_key around = {.id = key.id, .level = 1};
-  struct call *call = bpf_map_lookup_elem(&calls, &key);
-  if (!call) return 0;
-  u64 stack = stack_of(ctx);
-  if (call->stack == stack) {
-    *out = *call;
-    struct call *outer = out->nested ? bpf_map_lookup_elem(&calls, &around) : 0;
-    if (!outer) {
-      bpf_map_delete_elem(&calls, &key);
-      return 1;
-    }
-    struct call saved = *outer;
-    saved.nested = 0;
-    bpf_map_update_elem(&calls, &key, &saved, BPF_EXIST);
-    bpf_map_delete_elem(&calls, &around);
-    return 1;
-  }
-  struct call *outer = call->nested ? bpf_map_lookup_elem(&calls, &around) : 0;
-  if (!outer || outer->stack != stack) return 0;
-  *out = *outer;
-  call->nested = 0;
-  bpf_map_delete_elem(&calls, &around);
-  return 1;
 }
 
 static __always_inline int leave(struct pt_regs *ctx) {
+  u64 cookie = bpf_get_attach_cookie(ctx);
+  /* What SSL_new returns is a new object, whatever became of the one that had this address. */
+  if (IT_COOKIE_FUNCTION(cookie) == IT_CALL_NEW) return over(PT_REGS_RC(ctx), IT_CALL_NEW);
   struct call call;
-  if (!returned(ctx, &call)) return 0;
+  if (!returned(ctx, cookie, &call)) return 0;
+  struct library_hits *hits = hits_of(cookie);
+  if (hits) hits->exits[call.kind & (IT_CALLS - 1)] += 1;
+  if (call.kind == IT_CALL_HANDSHAKE) return 0;
+  if (call.kind == IT_CALL_SENDFILE) {
+    long sent = PT_REGS_RC(ctx);
+    return sent > 0 ? moved(&call, sent) : 0;
+  }
   int result = PT_REGS_RC(ctx);
-  if (call.kind == KIND_OTHER || result <= 0) return 0;
+  if (result <= 0) return 0;
   u64 n = result;
   if (call.length_pointer) {
     n = 0;
@@ -248,127 +98,87 @@ static __always_inline int leave(struct pt_regs *ctx) {
       return 0;
     }
   }
-  if (!n) return 0;
-  struct object_key key = key_of(call.ssl);
+  return n ? moved(&call, n) : 0;
+}
+
+/* All ciphertext of an SSL call passes here before anyone can send it, complete. */
+static __always_inline int bio_write(struct pt_regs *ctx, u64 cookie) {
+  struct call_key current = {.id = bpf_get_current_pid_tgid()};
+  struct call *call = call_of(&current);
+  if (!call) return 0;
+  struct library_hits *hits = hits_of(cookie);
+  if (hits) hits->enters[IT_CALL_BIO_WRITE] += 1;
+  struct object_key key = key_of(call->ssl);
   struct tls_object *object = object_of(&key);
-  if (!object) {
-    count_loss(IT_LOSS_MAP_FULL, n);
-    return 0;
-  }
-  if (call.kind == KIND_READ && n <= IT_SMALL_MAX && join_small(&key, object, call.buffer, n))
-    return 0;
-  flush_small(bpf_map_lookup_elem(&small, &key));
-  emit_user(object, call.kind == KIND_READ ? IT_IN : IT_OUT, call.buffer, n);
+  if (!object) return 0;
+  u64 from = PT_REGS_PARM2(ctx);
+  long length = (int)PT_REGS_PARM3(ctx);
+  if (length <= 0) return 0;
+  if (!object->bound) publish(object, &key, from, length);
+  if (call->length > RECORD_MAX &&
+      (call->kind == IT_CALL_WRITE || call->kind == IT_CALL_WRITE_DONE || call->kind == IT_CALL_WRITE_FLAGS))
+    write_record(object, &key, call, from, length);
   return 0;
 }
 
-/* A negative length moves nothing and need not pass the exit probe: it must not leave its arguments. */
-static __always_inline int enter_int(struct pt_regs *ctx, u32 kind) {
-  return (int)PT_REGS_PARM3(ctx) < 0 ? 0 : enter(ctx, kind, 0);
+static __always_inline int dispatch(struct pt_regs *ctx) {
+  int left = 0;
+  if (!armed()) return 0;
+  u64 cookie = bpf_get_attach_cookie(ctx);
+  u32 function = IT_COOKIE_FUNCTION(cookie);
+  switch (function) {
+    case IT_CALL_FREE:       /* the address may be a new object from here on */
+    case IT_CALL_CLEAR:      /* the same address is one */
+    case IT_CALL_SHUTDOWN:
+      return over(PT_REGS_PARM1(ctx), function);
+    case IT_CALL_BIO_WRITE:
+      return bio_write(ctx, cookie);
+  }
+  if (!target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
+  struct library_hits *hits = hits_of(cookie);
+  if (hits) hits->enters[function & (IT_CALLS - 1)] += 1;
+  u64 length = PT_REGS_PARM3(ctx);
+  switch (function) {
+    case IT_CALL_UP_REF: {
+      struct object_key key = key_of(PT_REGS_PARM1(ctx));
+      struct tls_object *object = object_of(&key);
+      if (object) object->references += 1;
+      return 0;
+    }
+    case IT_CALL_READ:
+    case IT_CALL_WRITE:
+      /* A negative length moves nothing and need not pass the exit probe: it must not leave its arguments. */
+      if ((int)length < 0) return 0;
+      left = entered(ctx, cookie, (u32)length, 0);
+      break;
+    case IT_CALL_READ_DONE:
+    case IT_CALL_WRITE_DONE:
+      left = entered(ctx, cookie, length, PT_REGS_PARM4(ctx));
+      break;
+    case IT_CALL_WRITE_FLAGS:
+      left = entered(ctx, cookie, length, PT_REGS_PARM5(ctx));
+      break;
+    case IT_CALL_HANDSHAKE:
+    case IT_CALL_SENDFILE:
+      left = entered(ctx, cookie, 0, 0);
+      break;
+  }
+  if (left && hits) hits->enters[IT_CALL_NONE] += 1;
+  return 0;
 }
 
 SEC("uprobe")
-int tls_read_enter(struct pt_regs *ctx) { return enter_int(ctx, KIND_READ); }
+int tls_enter(struct pt_regs *ctx) {
+  hold_cpu();
+  dispatch(ctx);
+  release_cpu();
+  return 0;
+}
+
 SEC("uprobe")
-int tls_read_ex_enter(struct pt_regs *ctx) { return enter(ctx, KIND_READ, PT_REGS_PARM4(ctx)); }
-SEC("uprobe")
-int tls_write_enter(struct pt_regs *ctx) { return enter_int(ctx, KIND_WRITE); }
-SEC("uprobe")
-int tls_write_ex_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, PT_REGS_PARM4(ctx)); }
-/* int SSL_write_ex2(SSL *, const void *, size_t, uint64_t flags, size_t *written), OpenSSL 3.3 */
-SEC("uprobe")
-int tls_write_ex2_enter(struct pt_regs *ctx) { return enter(ctx, KIND_WRITE, PT_REGS_PARM5(ctx)); }
-SEC("uprobe")
-int tls_handshake_enter(struct pt_regs *ctx) { return enter(ctx, KIND_OTHER, 0); }
-SEC("uretprobe")
 int tls_exit(struct pt_regs *ctx) {
   hold_cpu();
   leave(ctx);
-  release_cpu();
-  return 0;
-}
-
-static __always_inline int over(struct pt_regs *ctx, u16 type) {
-  if (!armed) return 0;
-  /* Whoever has an object here was a target when it came; it must go even if that has changed. */
-  struct object_key key = key_of(PT_REGS_PARM1(ctx));
-  struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &key);
-  if (!object) return 0;
-  flush_small(bpf_map_lookup_elem(&small, &key));
-  struct tls_close_event *event = RESERVE_CONTROL(struct tls_close_event, type);
-  if (event) {
-    event->object = object->id;
-    event->end[IT_IN] = object->offset[IT_IN];
-    event->end[IT_OUT] = object->offset[IT_OUT];
-    bpf_ringbuf_submit(event, 0);
-  }
-  if (type == IT_TLS_CLOSE) {
-    bpf_map_delete_elem(&small, &key);
-    bpf_map_delete_elem(&tls_objects, &key);
-  }
-  return 0;
-}
-
-/* The address may be a new object from here on. SSL_clear does the same to a live one. */
-SEC("uprobe")
-int tls_free_enter(struct pt_regs *ctx) {
-  hold_cpu();
-  over(ctx, IT_TLS_CLOSE);
-  release_cpu();
-  return 0;
-}
-SEC("uprobe")
-int tls_shutdown_enter(struct pt_regs *ctx) {
-  hold_cpu();
-  over(ctx, IT_TLS_SHUTDOWN);
-  release_cpu();
-  return 0;
-}
-
-/* BIO_write(BIO *, const void *data, int length), inside an SSL call of an object whose socket is
- * not known: if a TLS record starts here, its first bytes name the object on the wire. */
-static __always_inline int publish(struct pt_regs *ctx) {
-  struct call_key current = {.id = bpf_get_current_pid_tgid()};
-  struct call *call = bpf_map_lookup_elem(&calls, &current);
-  if (!call) return 0;
-  struct object_key key = key_of(call->ssl);
-  struct tls_object *object = object_of(&key);
-  if (!object || object->bound) return 0;
-  u64 from = PT_REGS_PARM2(ctx);
-  int length = PT_REGS_PARM3(ctx);
-  u8 head[10];
-  if (length < 5 + 18 || bpf_probe_read_user(head, sizeof(head), (void *)from)) return 0;
-  if (head[1] != 3) return 0;
-  struct fingerprint print = {.kind = head[0]};
-  u32 body = (u32)head[3] << 8 | head[4];
-  long error;
-  if (head[0] == 22) {   /* only the hellos: other handshake records repeat between connections */
-    if ((head[5] != 1 && head[5] != 2) || head[9] != 3 || length < 5 + 30) return 0;
-    error = bpf_probe_read_user(print.bytes, 24, (void *)(from + 11));
-    /* A HelloRetryRequest has a constant random (RFC 8446 4.1.3). */
-    if (print.bytes[0] == 0xCF && print.bytes[1] == 0x21 && print.bytes[2] == 0xAD &&
-        print.bytes[3] == 0x74)
-      return 0;
-    object->hello = 1;
-    object->role = head[5] == 1 ? IT_ROLE_CLIENT : IT_ROLE_SERVER;
-  } else if (head[0] == 23 && body >= 18) {
-    u64 n = body < 24 ? body : 24;
-    if (length < 5 + (int)n) return 0;
-    at_most(n, 24);
-    error = bpf_probe_read_user(print.bytes, n, (void *)(from + 5));
-  } else {
-    return 0;
-  }
-  if (error) return 0;
-  struct fingerprint_owner owner = {.key = key, .id = object->id};
-  bpf_map_update_elem(&fingerprints, &print, &owner, BPF_ANY);
-  return 0;
-}
-
-SEC("uprobe")
-int bio_write_enter(struct pt_regs *ctx) {
-  hold_cpu();
-  publish(ctx);
   release_cpu();
   return 0;
 }

@@ -74,7 +74,33 @@ typedef __u64 u64;
 #define IT_LOSS_CONTROL_FULL 2  /* control ring had no room: identity is late or missing */
 #define IT_LOSS_MAP_FULL 3      /* a bookkeeping map had no room */
 #define IT_LOSS_NESTED 4        /* an SSL call inside another one on the same thread */
-#define IT_LOSS_KINDS 5
+#define IT_LOSS_KTLS 5          /* the kernel encrypted a file (SSL_sendfile): no plaintext passed the process */
+#define IT_LOSS_KINDS 6
+
+/* Cookie of a TLS uprobe: which function it stands in, how far its stack pointer is from the one
+ * behind the return of that function, and the library (a number that the daemon gives). */
+#define IT_COOKIE(function, stack, library) \
+  ((u64)(stack) | (u64)(function) << 16 | (u64)(library) << 32)
+#define IT_COOKIE_STACK(cookie) ((cookie) & 0xffff)
+#define IT_COOKIE_FUNCTION(cookie) ((cookie) >> 16 & 0xff)
+#define IT_COOKIE_LIBRARY(cookie) ((cookie) >> 32)
+
+#define IT_CALL_NONE 0          /* counted here: calls that had not returned when the thread made the next */
+#define IT_CALL_READ 1          /* int f(SSL *, void *, int n), bytes = its result */
+#define IT_CALL_READ_DONE 2     /* int f(SSL *, void *, size_t n, size_t *done) */
+#define IT_CALL_WRITE 3
+#define IT_CALL_WRITE_DONE 4
+#define IT_CALL_WRITE_FLAGS 5   /* int f(SSL *, const void *, size_t n, uint64_t flags, size_t *done) */
+#define IT_CALL_HANDSHAKE 6
+#define IT_CALL_FREE 7
+#define IT_CALL_SHUTDOWN 8
+#define IT_CALL_BIO_WRITE 9     /* f(BIO *, const void *, n) */
+#define IT_CALL_NEW 10          /* SSL *f(SSL_CTX *), at its return only */
+#define IT_CALL_UP_REF 11       /* int f(SSL *) */
+#define IT_CALL_SENDFILE 12     /* ssize_t f(SSL *, int, off_t, size_t n, int) */
+#define IT_CALL_CLEAR 13        /* int f(SSL *) */
+#define IT_CALLS 16
+#define IT_LIBRARIES 1024       /* libraries whose probes are counted; more share counters */
 
 #define IT_ARGS_MAX 1024
 #define IT_NAME_MAX 256
@@ -217,9 +243,71 @@ struct loss_event {
 
 /* --- map keys and values that the daemon reads or writes --- */
 
+/* One for all generations of programs that use the same maps. A new daemon attaches its own programs,
+ * lets them act beside the old ones for a moment (an event that is under way is seen by either, and
+ * what two see twice has the same stream and offset), then alone.
+ * The first 8 bytes have this meaning in every version: a daemon that cannot use the maps of an older
+ * one sets them to 0. */
+struct shared {
+  u32 acting[2];       /* generations whose programs act; 0: none */
+  u32 take_new;        /* 1: every process that executes is captured until decided */
+  u32 data_wakeup;     /* wake the reader above this many waiting bytes */
+  u64 next_object;     /* id of the next TLS object */
+  /* The daemon's, for the next one. */
+  u64 alive_ns;        /* UNIX time at which it last was; every second */
+  u32 pid;
+  u32 ending;          /* IT_END_* */
+  u64 missed_told;     /* events that its own programs missed and that are in the trail */
+};
+#define IT_END_KILLED 0        /* still running, or killed */
+#define IT_END_HANDED_OVER 1   /* ended by itself and left the capture to the next daemon */
+
+/* A target as the daemon knows it, so that the next one knows it, too: also when it has ended and
+ * what it did waits in the ring. Programs do not read it. */
+#define IT_SELECTOR_MAX 128
+struct target_note {
+  u64 start_boot_ns;
+  u32 ppid;
+  u32 uid;
+  u32 args_length;
+  u32 reserved;
+  u8 selector[IT_SELECTOR_MAX];   /* why it was chosen; NUL-terminated, as the next two */
+  u8 comm[16];
+  u8 exe[IT_NAME_MAX];
+  u8 cgroup[IT_NAME_MAX];
+  u8 args[IT_ARGS_MAX];           /* NUL-separated */
+};
+
+/* A file whose functions are probed, and a selector that was added at run time: for the next daemon. */
+struct library_key {
+  u64 device;
+  u64 inode;
+};
+struct library_note {
+  u8 path[IT_NAME_MAX];
+};
+struct selector_key {
+  u8 text[IT_SELECTOR_MAX];
+};
+
 struct target_value {
   u32 state;
   u32 reserved;
+};
+
+/* The SSL call that a thread is in (maps.h); a new daemon waits for those that it finds. */
+struct call_key {
+  u64 id;
+  u64 level;
+};
+struct call {
+  u64 ssl;
+  u64 buffer;
+  u64 length;           /* asked for */
+  u64 length_pointer;   /* size_t * of the _ex forms, else 0 */
+  u64 stack;            /* stack pointer that the return will have: says which call returns */
+  u32 kind;             /* IT_CALL_*; 0: none */
+  u32 nested;           /* 1: level 1 is in use */
 };
 
 struct object_key {
@@ -234,7 +322,18 @@ struct tls_object {
   u8 bound;
   u8 hello;
   u8 role;
-  u8 reserved[5];
+  u8 joined;        /* small reads of it may wait */
+  u32 references;   /* SSL_up_ref without their SSL_free */
+  /* Writing, inside one SSL_write or between its retries (tls_copy.h): */
+  u64 ahead;        /* bytes behind offset[IT_OUT] that were sent before the call has returned */
+  u64 record;       /* first ciphertext of the record that is leaving */
+  u64 pending;      /* plaintext in it */
+};
+
+/* How often the probes of a library acted for a target, by IT_CALL_*. */
+struct library_hits {
+  u64 enters[IT_CALLS];
+  u64 exits[IT_CALLS];
 };
 
 /* Small reads waiting to be joined. The daemon may copy it at any time: `start` is written before
@@ -279,6 +378,9 @@ IT_ASSERT_SIZE(struct tls_open_event, 48);
 IT_ASSERT_SIZE(struct tls_close_event, 40);
 IT_ASSERT_SIZE(struct bind_event, 40);
 IT_ASSERT_SIZE(struct loss_event, 48);
+IT_ASSERT_SIZE(struct shared, 48);
+IT_ASSERT_SIZE(struct call, 48);
+IT_ASSERT_SIZE(struct target_note, 24 + IT_SELECTOR_MAX + 16 + 2 * IT_NAME_MAX + IT_ARGS_MAX);
 IT_ASSERT_SIZE(struct small_reads, 32 + IT_SMALL_BUFFER + IT_SMALL_MAX + 8);
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
 """A small OpenAI-like server on Debian's fastapi and uvicorn: asyncio TLS, no socket under the SSL
 object. fastapi_server.py PORT LOOP [KEY CERT]. The answer repeats the prompt, so that it is different
-for every request, and streams it word by word when asked."""
+for every request, and streams it word by word when asked, with "pause" seconds between them."""
 import asyncio
 import json
 import sys
@@ -30,7 +30,7 @@ async def chat(request: Request):
             delta = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
                      "choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]}
             yield "data: " + json.dumps(delta) + "\n\n"
-            await asyncio.sleep(0)
+            await asyncio.sleep(body.get("pause", 0))
         last = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
                 "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         yield "data: " + json.dumps(last) + "\n\n"

@@ -176,6 +176,7 @@ class Lab:
     def __init__(self):
         self.temporary = tempfile.TemporaryDirectory(prefix="infertrail-e2e-")
         self.folder = self.temporary.name
+        self.kills = False   # True: a daemon of this test is killed, and may leave pins
         self.children = []
 
     def close(self):
@@ -186,6 +187,9 @@ class Lab:
             except AssertionError as problem:
                 problems.append(str(problem))
         self.temporary.cleanup()
+        left = subprocess.run([os.path.join(BIN, "infertraild"), "--detach"], capture_output=True, text=True)
+        if "removed" in left.stdout and not self.kills:
+            problems.append("a daemon that was not killed left: " + left.stdout)
         if problems:
             raise AssertionError("\n".join(problems))
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "daemon/mounts.h"
+#include "kernel/restarted.h"
 
 namespace {
 
@@ -32,6 +33,11 @@ class Skips : public testing::EmptyTestEventListener {
 }  // namespace
 
 int main(int argc, char** argv) {
+  using namespace infertrail::testing_kernel;
+  if (argc >= 4 && std::string(argv[1]) == kRestartedArgument) {
+    if (auto status = infertrail::mount_missing(); !status.ok()) return 1;
+    return restarted_daemon({argv + 2, argv + argc});
+  }
   testing::InitGoogleTest(&argc, argv);
   testing::UnitTest::GetInstance()->listeners().Append(new Skips);
   const char* level = std::getenv("IT_LOG");

@@ -104,6 +104,22 @@ TEST_F(OverflowTest, WithoutRoomForTheLossesTheCountersHoldThem) {
   EXPECT_GE(seen + lost(IT_LOSS_RING_FULL).bytes, told.in + told.out);
 }
 
+// Pages that leave memory between the cipher and the return cannot be read any more: that is said.
+TEST_F(OverflowTest, Trap22_PagesThatAreGoneAreAHole) {
+  open(64 << 20, 8 << 20);
+  pair_ = std::make_unique<Pair>(std::vector<std::string>{"tls=1"},
+                                 std::vector<std::string>{"tls=1", "gone=1", "request=40000", "write_size=9000"});
+  stand_->watch(pair_->client, true);
+  pair_->go();
+  pair_->finish();
+  for (int i = 0; i < 50; i++) stand_->round();
+  auto objects = stand_->seen().objects_of(pair_->client.pid());
+  ASSERT_EQ(1u, objects.size());
+  expect_accounted(objects[0], pair_->client.told()[0]);
+  EXPECT_EQ(pair_->client.told()[0].out, objects[0].half[IT_OUT].lost_bytes());
+  EXPECT_EQ(pair_->client.told()[0].out, lost(IT_LOSS_FAULT).bytes);
+}
+
 TEST_F(OverflowTest, TenThousandSmallWritesFitTheDefaultRing) {
   const ProbeOptions defaults;
   open(defaults.data_ring_bytes, defaults.control_ring_bytes);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdlib>
 #include <sstream>
@@ -22,12 +23,28 @@ std::string own_folder() {
   return out.substr(0, out.rfind('/'));
 }
 
+std::string newest_openssl() { return own_folder() + "/../llama"; }
+
 Program::Program(std::vector<std::string> arguments) {
   int to[2], from[2];
   if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) std::abort();
   fcntl(from[1], F_SETPIPE_SZ, 1 << 20);   // so that it never waits for a test that reads another
-  const std::string path = own_folder() + "/it_peer";
-  std::vector<char*> argv = {const_cast<char*>("it_peer")};
+  std::string path = own_folder() + "/it_peer";
+  std::vector<std::string> words = {"it_peer"};
+  if (auto other = std::find(arguments.begin(), arguments.end(), kNewestOpenssl); other != arguments.end()) {
+    arguments.erase(other);
+    words = {newest_openssl() + "/usr/lib64/ld-linux-x86-64.so.2", "--library-path",
+             newest_openssl() + "/usr/lib/x86_64-linux-gnu", path};
+    path = words[0];
+  }
+  if (auto other = std::find_if(arguments.begin(), arguments.end(),
+                                [](const std::string& each) { return each.starts_with(kProgram); });
+      other != arguments.end()) {
+    path = own_folder() + "/" + other->substr(std::string_view(kProgram).size());
+    arguments.erase(other);
+  }
+  std::vector<char*> argv;
+  for (std::string& each : words) argv.push_back(each.data());
   for (std::string& each : arguments) argv.push_back(each.data());
   argv.push_back(nullptr);
   pid_ = fork();

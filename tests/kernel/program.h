@@ -53,5 +53,11 @@ class Program {
 int patience_seconds();
 // This program's own folder.
 std::string own_folder();
+// The tree of scripts/llama_root.sh, with Debian sid's OpenSSL (3.3 or later, built for CET); may be absent.
+std::string newest_openssl();
+// An argument of Program: runs with that OpenSSL.
+constexpr const char* kNewestOpenssl = "openssl=newest";
+// An argument of Program that begins so: another program of the build folder, in the place of it_peer.
+constexpr const char* kProgram = "program=";
 
 }  // namespace infertrail::testing_kernel

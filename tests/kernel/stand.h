@@ -29,7 +29,7 @@ class Stand {
   bool wait(const std::function<bool()>& condition);
 
   // Makes the process a target and waits until the TLS library it maps is probed.
-  void watch(const Program& program, bool tls = false);
+  void watch(const Program& program, bool tls = false, size_t expected_libraries = 2);
   // Everything that was reported about the process until its end has been read.
   void end(Program& program);
 

@@ -25,6 +25,10 @@ SSL_CTX *make_context(int server) {
   SSL_CTX_set_max_proto_version(context, version);
   if (number("partial", 0)) SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE);
   SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  if (number("early", 0)) use_early_data(context, server);
+  if (number("ktls", 0)) SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS);
+  const char *cipher = option("cipher", "");   /* of TLS 1.2 */
+  if (*cipher && SSL_CTX_set_cipher_list(context, cipher) != 1) fail(cipher);
   const char *groups = option("groups", "");
   if (*groups && SSL_CTX_set1_groups_list(context, groups) != 1) fail("groups");
   if (!server) return context;
@@ -79,6 +83,7 @@ static int again(struct connection *c, int result) {
   }
   if (error == SSL_ERROR_WANT_WRITE) {
     c->want_write++;
+    if (number("giveup", 0) && c->want_write >= number("giveup", 0)) return 0;
     if (!c->memory_bio) wait_for(c->fd, POLLOUT);
     return 1;
   }
@@ -126,10 +131,11 @@ void attach_tls(struct connection *c, SSL_CTX *context, int server) {
     SSL_set_bio(c->ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
   else if (SSL_set_fd(c->ssl, c->fd) != 1)
     fail("SSL_set_fd");
+  early_handshake(c, server);
   for (;;) {
     int result = server ? SSL_accept(c->ssl) : SSL_connect(c->ssl);
     if (c->memory_bio) pump_out(c);
-    if (result == 1) return;
+    if (result == 1) return prepare_form(c);
     if (!again(c, result)) fail("handshake");
   }
 }
@@ -142,13 +148,8 @@ struct job {
 };
 
 static int one_call(struct connection *c, void *buffer, size_t n, int write) {
-  size_t moved = 0;
   c->calls++;
-  if (!strcmp(option(write ? "write" : "read", "plain"), "ex")) {
-    int ok = write ? SSL_write_ex(c->ssl, buffer, n, &moved) : SSL_read_ex(c->ssl, buffer, n, &moved);
-    return ok ? (int)moved : 0;
-  }
-  return write ? SSL_write(c->ssl, buffer, (int)n) : SSL_read(c->ssl, buffer, (int)n);
+  return form_call(c, buffer, n, write);
 }
 
 static void *run_job(void *argument) {
@@ -186,7 +187,7 @@ int receive(struct connection *c, void *buffer, size_t n) {
   for (size_t done = 0; done < n;) {
     size_t want = n - done < at_once ? n - done : at_once;
     int got = receive_some(c, (char *)buffer + done, want);
-    if (got <= 0 && number("reset", 0)) return 0;
+    if (got <= 0 && (number("reset", 0) || number("giveup", 0))) return 0;
     if (got <= 0) fail("the peer ended early");
     done += got;
   }
@@ -199,7 +200,7 @@ int transmit(struct connection *c, const void *buffer, size_t n) {
     size_t want = n - done < at_once ? n - done : at_once;
     const char *from = (const char *)buffer + done;
     ssize_t sent = c->ssl ? tls_call(c, (void *)from, want, 1) : send(c->fd, from, want, MSG_NOSIGNAL);
-    if (sent <= 0 && number("reset", 0)) return 0;
+    if (sent <= 0 && (number("reset", 0) || number("giveup", 0))) return 0;
     if (sent <= 0) fail("write");
     hash_more(c, 1, from, sent);
     done += sent;
@@ -213,8 +214,9 @@ void transmit_file(struct connection *c, const char *path, size_t n) {
   off_t at = 0;
   while ((size_t)at < n) {
     off_t from = at;
-    ssize_t sent = sendfile(c->fd, file, &at, n - at);
+    ssize_t sent = c->ssl ? send_file_tls(c, file, at, n - at) : sendfile(c->fd, file, &at, n - at);
     if (sent <= 0) fail("sendfile");
+    if (c->ssl) at += sent;
     char buffer[65536];
     for (ssize_t done = 0; done < sent;) {
       ssize_t part = sent - done < (ssize_t)sizeof(buffer) ? sent - done : (ssize_t)sizeof(buffer);

@@ -1,8 +1,12 @@
 /* it_peer key=value…
  *   role=server|client   port=N (client; 0 for a server = any)   family=4|6   conns=N (1)
- *   tls=0|1   version=1.2|1.3   groups=LIST   bio=socket|memory|tunnel
+ *   tls=0|1   version=1.2|1.3   groups=LIST   cipher=LIST   bio=socket|memory|tunnel|filter   ktls=1
  *   request=N response=N (bytes; random=N adds up to N)   seed=N
- *   read=plain|ex  write=plain|ex  read_size=N  write_size=N  nonblock=1  partial=1  threads=1
+ *   read=plain|ex  write=plain|ex|ex2  peek=1 (before each read)  references=1 (SSL_up_ref, SSL_free)
+ *   cold=anon|file (client: the request from pages that are not in memory)
+ *   gone=1 (client: what was encrypted leaves memory before the call returns)
+ *   early=N (bytes of early data from the second connection on)   giveup=N (after N WANT_WRITEs it closes)
+ *   read_size=N  write_size=N  nonblock=1  partial=1  threads=1
  *   sendbuf=N   file=PATH (server: the response by sendfile)
  *   halfclose=1 (client ends its side before it reads)   listen_late=1 (server: a line, then listen)
  *   reset=1 (both: the client ends by RST in the middle of the answer)
@@ -29,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -130,8 +135,10 @@ static void begin(struct connection *c, int fd, SSL_CTX *context, int server) {
 
 static void finish(struct connection *c) {
   int failed = 0;
+  if (c->filter) BIO_free(c->filter);
   if (c->ssl) {
-    SSL_shutdown(c->ssl);
+    keep_session(c);
+    if (!number("giveup", 0)) SSL_shutdown(c->ssl);
     if (number("failing", 0)) failed = SSL_write(c->ssl, "never", 5) <= 0;
   }
   uint64_t cookie = 0;
@@ -160,20 +167,59 @@ static uint64_t length_of(const char *name) {
   return number(name, 1000) + (spread ? next() % spread : 0);
 }
 
+/* Pages that nobody has touched, or that were written to a file and dropped from memory. */
+static unsigned char *cold_pages(size_t n) {
+  int file = -1;
+  if (!strcmp(option("cold", ""), "file")) {
+    char name[] = "/var/tmp/it_cold_XXXXXX", block[65536];
+    file = mkstemp(name);
+    if (file < 0 || unlink(name)) fail(name);
+    for (size_t done = 0; done < n; done += sizeof(block)) {
+      fill((unsigned char *)block, sizeof(block));
+      if (write(file, block, sizeof(block)) != sizeof(block)) fail("write");
+    }
+    if (fsync(file) || posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)) fail("evict");
+  }
+  void *out = mmap(0, n, PROT_READ, file < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, file, 0);
+  if (out == MAP_FAILED) fail("mmap");
+  if (file >= 0) close(file);
+  return out;
+}
+
+static void send_request(struct connection *c, const uint64_t lengths[2]) {
+  size_t head = 2 * sizeof(lengths[0]);
+  if (*option("cold", "")) {
+    unsigned char *pages = cold_pages(lengths[0]);
+    transmit(c, lengths, head);
+    transmit(c, pages, lengths[0]);
+    munmap(pages, lengths[0]);
+    return;
+  }
+  unsigned char *out = malloc(head + lengths[0]);
+  if (!out) fail("memory");
+  memcpy(out, lengths, head);
+  fill(out + head, lengths[0]);
+  transmit(c, out, head + lengths[0]);
+  free(out);
+}
+
 static void call(struct connection *c) {
   uint64_t lengths[2] = {length_of("request"), length_of("response")};
-  size_t total = sizeof(lengths) + lengths[0];
-  unsigned char *out = malloc(total), *in = malloc(lengths[1] + 1);
-  if (!out || !in) fail("memory");
-  memcpy(out, lengths, sizeof(lengths));
-  fill(out + sizeof(lengths), lengths[0]);
-  transmit(c, out, total);
+  unsigned char *in = malloc(lengths[1] + 1);
+  if (!in) fail("memory");
+  send_request(c, lengths);
   if (number("halfclose", 0)) shutdown(c->fd, SHUT_WR);
+  if (number("giveup", 0)) {   /* nobody answers half a request; what was sent must still arrive */
+    fcntl(c->fd, F_SETFL, 0);
+    shutdown(c->fd, SHUT_WR);
+    char rest[4096];
+    while (recv(c->fd, rest, sizeof(rest), 0) > 0) continue;
+    return;
+  }
   if (number("reset", 0))
     receive_some(c, in, 1);   /* the server has the request, and is in the middle of its answer */
   else
     receive(c, in, lengths[1]);
-  free(out);
   free(in);
 }
 

@@ -10,6 +10,7 @@
 #include <openssl/ssl.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct connection {
   int fd;
@@ -20,6 +21,7 @@ struct connection {
   EVP_MD_CTX *hash[2];   /* of what was received, of what was sent */
   uint64_t moved[2];
   uint64_t want_write, calls;
+  BIO *filter;       /* bio=filter: BIO_f_ssl in front of ssl, as openssl s_server has it */
 };
 
 const char *option(const char *name, const char *otherwise);
@@ -35,5 +37,13 @@ int receive(struct connection *c, void *buffer, size_t n);
 int transmit(struct connection *c, const void *buffer, size_t n);
 void transmit_file(struct connection *c, const char *path, size_t n);
 void hash_more(struct connection *c, int direction, const void *buffer, size_t n);
+
+/* tls_forms.c: ways into libssl beside SSL_read and SSL_write. */
+void use_early_data(SSL_CTX *context, int server);
+void early_handshake(struct connection *c, int server);   /* the ordinary one follows */
+void keep_session(struct connection *c);
+void prepare_form(struct connection *c);                 /* after the handshake */
+int form_call(struct connection *c, void *buffer, size_t n, int write);
+ssize_t send_file_tls(struct connection *c, int file, off_t at, size_t n);
 
 #endif

@@ -32,6 +32,7 @@ class FakeProc {
   void link(const std::string& name, const std::string& target) {
     const std::filesystem::path path = root_ + "/" + name;
     std::filesystem::create_directories(path.parent_path());
+    std::filesystem::remove(path);   // a process may be replaced by another one
     ASSERT_EQ(0, symlink(target.c_str(), path.c_str()));
   }
   // A process with everything that read_process() reads. `start` in clock ticks.

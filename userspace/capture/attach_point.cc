@@ -125,6 +125,18 @@ std::optional<CallPoints> cheap_entry_point(std::string_view code) {
   return std::nullopt;
 }
 
+std::optional<uint64_t> cheap_result_point(std::string_view code) {
+#ifdef __x86_64__
+  // test %eax,%eax and the jump that asks for it
+  if (code.starts_with("\x85\xc0"sv) && code.size() >= 4) {
+    if ((static_cast<uint8_t>(code[2]) & 0xf0) == 0x70) return 2;
+    if (code[2] == '\x0f' && (static_cast<uint8_t>(code[3]) & 0xf0) == 0x80) return 2;
+  }
+  if (auto exit = exit_of(code, 0)) return *exit;
+#endif
+  return std::nullopt;
+}
+
 std::optional<CallPoints> cheap_call_points(std::string_view code) {
   auto enter = cheap_entry_point(code);
   if (!enter || code[enter->enter] != kJumpNegative) return std::nullopt;

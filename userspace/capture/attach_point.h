@@ -22,6 +22,10 @@ struct CallPoints {
 
 // `code` begins at the function. Both points, or nothing.
 std::optional<CallPoints> cheap_call_points(std::string_view code);
+// `code` begins behind a call whose result is wanted: the offset of a jump that every way passes before the
+// result register or the stack pointer changes; the result is then what the call said, or, where it is
+// positive, what the function makes of it.
+std::optional<uint64_t> cheap_result_point(std::string_view code);
 // Only `enter`: for functions whose return nobody watches. `exit` is 0.
 std::optional<CallPoints> cheap_entry_point(std::string_view code);
 

@@ -109,33 +109,42 @@ Status Events::round(int timeout_ms) {
 }
 
 int Events::on_control_record(void* self, void* record, size_t size) {
-  static_cast<Events*>(self)->control({static_cast<const char*>(record), size});
+  auto* events = static_cast<Events*>(self);
+  events->counts_.events++;
+  if (!events->control({static_cast<const char*>(record), size}, false)) events->counts_.malformed++;
   return 0;
 }
 
 int Events::on_data_record(void* self, void* record, size_t size) {
   auto* events = static_cast<Events*>(self);
+  events->counts_.events++;
   if (!events->data({static_cast<const char*>(record), size})) events->counts_.malformed++;
   events->round_bytes_ += size;
   return events->round_bytes_ > kRoundBytes ? kRoundOver : 0;
 }
 
-void Events::control(std::string_view record) {
-  counts_.events++;
-  if (record.size() < sizeof(abi::event_header)) {
-    counts_.malformed++;
-    return;
-  }
+bool Events::control(std::string_view record, bool held_before) {
+  if (record.size() < sizeof(abi::event_header)) return false;
   const auto& header = as<abi::event_header>(record);
   const size_t expected = size_of(header.type);
-  if (expected == 0 || record.size() < expected || header.size != expected) {
-    counts_.malformed++;
-    return;
-  }
-  if (ends_something(header.type))
-    later_.emplace_back(record);
-  else
+  if (expected == 0 || record.size() < expected || header.size != expected) return false;
+  if (!ends_something(header.type)) {
     deliver(header, record);
+    return true;
+  }
+  if (!held_before) handler_.on_held(header, record.substr(0, expected));
+  later_.emplace_back(record.substr(0, expected));
+  return true;
+}
+
+void Events::replay_control(std::string_view record) {
+  if (!control(record, true)) counts_.malformed++;
+}
+
+void Events::replay_data(std::string_view record) {
+  const uint64_t bytes = counts_.bytes;
+  if (!data(record)) counts_.malformed++;
+  counts_.bytes = bytes;
 }
 
 void Events::deliver(const abi::event_header& header, std::string_view record) {
@@ -158,7 +167,6 @@ void Events::deliver(const abi::event_header& header, std::string_view record) {
 }
 
 bool Events::data(std::string_view record) {
-  counts_.events++;
   if (record.size() < sizeof(abi::data_event)) return false;
   const auto& event = as<abi::data_event>(record);
   const bool orphan = event.header.type == IT_ORPHAN_DATA;

@@ -39,6 +39,9 @@ class CaptureHandler {
   virtual void on_loss(const abi::loss_event& event) = 0;
   virtual void on_data(const abi::data_event& event, std::string_view payload) = 0;
   virtual void on_orphan(const abi::orphan_event& event, std::string_view payload) = 0;
+  // The record ends something and is handed out later, when the data ring is empty; the control ring
+  // forgets it right after this call.
+  virtual void on_held(const abi::event_header&, std::string_view) {}
 };
 
 struct EventCounts {
@@ -52,6 +55,10 @@ class Events {
 
   // Waits up to `timeout_ms` for records, then reads one round.
   Status round(int timeout_ms);
+  // Records of a daemon that was killed, before the first round: handed out as those of the rings
+  // are, what ends things with the first round that drains the data ring. Not counted.
+  void replay_control(std::string_view record);
+  void replay_data(std::string_view record);
   // The last round handed out every byte that was in the data ring when it began.
   bool drained() const { return drained_; }
   const EventCounts& counts() const { return counts_; }
@@ -60,7 +67,7 @@ class Events {
   explicit Events(CaptureHandler& handler) : handler_(handler) {}
   static int on_control_record(void* self, void* record, size_t size);
   static int on_data_record(void* self, void* record, size_t size);
-  void control(std::string_view record);
+  bool control(std::string_view record, bool held_before);
   void deliver(const abi::event_header& header, std::string_view record);
   bool data(std::string_view record);
 

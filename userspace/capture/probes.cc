@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,10 +13,9 @@
 #include <cstring>
 
 #include "base/procfs.h"
-#include "capture/attach_point.h"
 #include "capture/kernel_needs.h"
-#include "capture/tls_library.h"
-#include "infertrail.skel.h"
+#include "capture/skeleton.h"
+#include "capture/uprobe_link.h"
 
 namespace infertrail {
 namespace {
@@ -32,60 +32,6 @@ int log_to_spdlog(libbpf_print_level level, const char* format, va_list args) {
   return n;
 }
 
-// Which program goes to which function: one row a probe.
-struct TlsProbe {
-  const char* symbol;
-  size_t enter, exit;   // offsets of the program pointers in the skeleton; 0 = none
-  bool hot = false;     // called for every message: looked at for a cheaper place (attach_point.h)
-};
-#define PROGRAM(name) offsetof(infertrail_bpf, progs) + offsetof(decltype(infertrail_bpf::progs), name)
-const TlsProbe kTlsProbes[] = {
-    {"SSL_read", PROGRAM(tls_read_enter), PROGRAM(tls_exit), true},
-    {"SSL_read_ex", PROGRAM(tls_read_ex_enter), PROGRAM(tls_exit)},
-    {"SSL_write", PROGRAM(tls_write_enter), PROGRAM(tls_exit), true},
-    {"SSL_write_ex", PROGRAM(tls_write_ex_enter), PROGRAM(tls_exit)},
-    {"SSL_write_ex2", PROGRAM(tls_write_ex2_enter), PROGRAM(tls_exit)},
-    {"SSL_do_handshake", PROGRAM(tls_handshake_enter), PROGRAM(tls_exit)},
-    {"SSL_free", PROGRAM(tls_free_enter), 0},
-    {"SSL_clear", PROGRAM(tls_free_enter), 0},
-    {"SSL_shutdown", PROGRAM(tls_shutdown_enter), 0},
-    {"BIO_write", PROGRAM(bio_write_enter), 0, true},
-    {"BIO_write_ex", PROGRAM(bio_write_enter), 0},
-};
-#undef PROGRAM
-
-bpf_program* program_at(infertrail_bpf* object, size_t offset) {
-  return *reinterpret_cast<bpf_program**>(reinterpret_cast<char*>(object) + offset);
-}
-
-// Offset in the file of each end of the call; `moved` when they are not the symbol.
-struct Place {
-  uint64_t enter, exit;
-  // What to add to the stack pointer there to get its value behind the return: that value tells
-  // which call it is that returns.
-  uint64_t enter_stack, exit_stack;
-  bool moved;
-};
-
-#ifdef __x86_64__
-constexpr uint64_t kReturnAddress = 8;   // on the stack at entry, gone at return
-#else
-constexpr uint64_t kReturnAddress = 0;
-#endif
-
-Place place_of(const TlsProbe& probe, int fd, uint64_t symbol) {
-  char code[kCallPointBytes];
-  const ssize_t n = probe.hot ? pread(fd, code, sizeof(code), static_cast<off_t>(symbol)) : 0;
-  const Place plain{symbol, symbol, kReturnAddress, 0, false};
-  if (n <= 0) return plain;
-  const std::string_view seen(code, static_cast<size_t>(n));
-  auto points = probe.exit ? cheap_call_points(seen) : cheap_entry_point(seen);
-  if (!points) return plain;
-  const uint64_t stack = points->frame + kReturnAddress;
-  return {symbol + points->enter, symbol + points->exit, stack, stack, true};
-}
-
-// Each uprobe waits for the kernel (70 ms on a small VM); the kernel takes them one by one.
 void detach(std::vector<bpf_link*>& links) {
   for (bpf_link* link : links) bpf_link__destroy(link);
   links.clear();
@@ -97,13 +43,6 @@ bool kernel_has_kprobes() {
 }
 
 }  // namespace
-
-LibraryProbes::~LibraryProbes() { detach(links_); }
-LibraryProbes::LibraryProbes(LibraryProbes&& other) noexcept { links_.swap(other.links_); }
-LibraryProbes& LibraryProbes::operator=(LibraryProbes&& other) noexcept {
-  links_.swap(other.links_);
-  return *this;
-}
 
 Result<std::unique_ptr<Probes>> Probes::open(const ProbeOptions& options) {
   libbpf_set_print(log_to_spdlog);
@@ -133,28 +72,55 @@ Status Probes::load(const ProbeOptions& options) {
   if (const std::string lacks = missing_kernel_features(); !lacks.empty())
     return Error{Code::kUnsupported, "kernel " + kernel_release() + " lacks " + lacks +
                                          ": capture needs kernel 6.1 or later"};
+  // A sleepable program may hold a ring record while a page does not come: nobody's events pass then.
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, object_->obj)
+    IT_CHECK((bpf_program__flags(program) & BPF_F_SLEEPABLE) == 0);
+  uprobe_multi_ = kernel_has_uprobe_multi();
+  if (uprobe_multi_)
+    for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit})
+      bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
+  TRY_STATUS(open_pins(options));
+  const uint64_t carry = pins_ ? options.carry_bytes / sizeof(uint64_t) : 0;
+  if (carry == 0)
+    bpf_map__set_autocreate(object_->maps.carry, false);
+  else
+    bpf_map__set_max_entries(object_->maps.carry, static_cast<uint32_t>(carry));
+  TRY_STATUS(adopt_maps());
+  object_->rodata->generation = pins_ ? pins_->generation() : 1;
   if (int error = infertrail_bpf__load(object_); error != 0)
     return Error{Code::kUnsupported,
                  "kernel " + kernel_release() + " refused the BPF programs: " + reason(error) +
                      " (needs 6.1 or later; run `infertrail doctor` and see log_level: debug)"};
-  return {};
+  read_adoption();
+  TRY_STATUS(keep_maps());
+  return map_carry();
+}
+
+// Takes the link; pinned where pins are kept.
+Status Probes::keep(const char* name, bpf_link* link) {
+  links_.push_back(link);
+  if (!pins_) return {};
+  auto pinned = pins_->keep_link(name, bpf_link__fd(link));
+  return pinned.ok() ? Status() : pinned.error();
 }
 
 Status Probes::required(const char* name, void* program) {
   bpf_link* link = bpf_program__attach(static_cast<bpf_program*>(program));
   if (!link) return Error{Code::kUnsupported, std::string("attach ") + name + ": " + reason(errno)};
-  links_.push_back(link);
+  TRY_STATUS(keep(name, link));
   features_.push_back({name, true, "attached"});
   return {};
 }
 
-void Probes::optional(const char* name, void* program, const std::string& without, bool needed) {
+Status Probes::optional(const char* name, void* program, const std::string& without, bool needed) {
   bpf_link* link = nullptr;
   if (bpf_program__fd(static_cast<bpf_program*>(program)) >= 0)
     link = bpf_program__attach(static_cast<bpf_program*>(program));
-  if (link) links_.push_back(link);
+  if (link) TRY_STATUS(keep(name, link));
   features_.push_back({name, link != nullptr, link ? "attached" : without, needed});
   if (!link) spdlog::info("probe={} state=missing effect=\"{}\"", name, without);
+  return {};
 }
 
 Status Probes::attach(const ProbeOptions& options) {
@@ -164,13 +130,13 @@ Status Probes::attach(const ProbeOptions& options) {
   TRY_STATUS(required("sched_process_exit", programs.process_exit));
   TRY_STATUS(required("inet_sock_set_state", programs.socket_state));
   TRY_STATUS(required("inet_sock_set_state again", programs.socket_state_again));
-  optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep every 5 s");
-  optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep every 5 s");
+  TRY_STATUS(optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep every 5 s"));
+  TRY_STATUS(optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep every 5 s"));
   const std::string worker = "the listener's process stands for its workers";
-  optional("kprobe tcp_sendmsg", programs.tcp_send_enter, "not here; flow owners come from accept", false);
-  optional("kprobe tcp_recvmsg", programs.tcp_receive_enter, "not here; flow owners come from accept", false);
-  optional("sys_exit_accept4", programs.accept4_exit, worker);
-  optional("sys_exit_accept", programs.accept_exit, worker);
+  TRY_STATUS(optional("kprobe tcp_sendmsg", programs.tcp_send_enter, "not here; flow owners come from accept", false));
+  TRY_STATUS(optional("kprobe tcp_recvmsg", programs.tcp_receive_enter, "not here; flow owners come from accept", false));
+  TRY_STATUS(optional("sys_exit_accept4", programs.accept4_exit, worker));
+  TRY_STATUS(optional("sys_exit_accept", programs.accept_exit, worker));
 
   std::string root = options.cgroup_root.empty() ? cgroup2_mount() : options.cgroup_root;
   if (root.empty())
@@ -183,21 +149,42 @@ Status Probes::attach(const ProbeOptions& options) {
     bpf_link* link = bpf_program__attach_cgroup(program, cgroup_.get());
     if (!link)
       return Error{Code::kUnsupported, "attach cgroup_skb at " + root + ": " + reason(errno)};
-    links_.push_back(link);
+    TRY_STATUS(keep(bpf_program__name(program), link));
   }
   features_.push_back({"cgroup_skb", true, "attached at " + root});
+  features_.push_back({"uprobe_multi", uprobe_multi_,
+                       uprobe_multi_ ? "one link for the functions of a library"
+                                     : "not here (Linux 6.6); each function has its own link, a stop takes longer",
+                       false});
   return {};
 }
 
 Probes::~Probes() {
-  if (object_ && object_->bss) object_->bss->armed = 0;
+  if (!object_) return;
+  std::vector<Fd> older;   // held, so that they are detached when we return and not some time later
+  Status unpinned;
+  if (leaving_) {
+    for (bpf_link* link : links_) bpf_link__disconnect(link);
+  } else if (pins_ && adoption_.adopted && !armed_) {
+    unpinned = pins_->drop_generation(pins_->generation());   // this start failed: the old capture goes on
+  } else if (object_->data_shared) {
+    disarm();
+    if (pins_) {
+      for (uint32_t generation : pins_->older())
+        for (Fd& link : pins_->links(generation)) older.push_back(std::move(link));
+      unpinned = pins_->remove();
+    }
+  }
+  if (!unpinned.ok()) spdlog::error("pins=left error=\"{}\"", unpinned.error().message);
   detach(links_);
-  if (object_) infertrail_bpf__destroy(object_);
+  if (carry_) munmap(carry_, carry_size_);
+  infertrail_bpf__destroy(object_);
 }
 
-void Probes::arm() { object_->bss->armed = 1; }
-void Probes::disarm() { object_->bss->armed = 0; }
-void Probes::take_new(bool on) { object_->bss->take_new = on; }
+void Probes::disarm() {
+  for (uint32_t& generation : state()->acting) __atomic_store_n(&generation, 0, __ATOMIC_SEQ_CST);
+}
+void Probes::take_new(bool on) { state()->take_new = on; }
 
 Status Probes::select(uint32_t tgid) {
   abi::target_value value{IT_TARGET_SELECTED, 0};
@@ -208,6 +195,7 @@ Status Probes::select(uint32_t tgid) {
 
 void Probes::deselect(uint32_t tgid) {
   bpf_map_delete_elem(bpf_map__fd(object_->maps.targets), &tgid);
+  if (pins_) bpf_map_delete_elem(bpf_map__fd(object_->maps.target_notes), &tgid);
 }
 
 Status Probes::watch_port(uint16_t port) {
@@ -235,28 +223,23 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
 }
 
 Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
-  TRY(TlsSymbols symbols, read_tls_symbols(fd));
-  if (!symbols.is_tls() && !symbols.is_bio()) return Error{Code::kNotFound, path + ": no TLS functions"};
-  LibraryProbes out;
-  for (const TlsProbe& probe : kTlsProbes) {
-    auto found = symbols.offsets.find(probe.symbol);
-    if (found == symbols.offsets.end()) continue;
-    const Place place = place_of(probe, fd, found->second);
-    // The return probe first: a call that is entered is then always left.
-    for (size_t which : {probe.exit, probe.enter}) {
-      if (which == 0) continue;
-      const bool exit = which == probe.exit;
-      LIBBPF_OPTS(bpf_uprobe_opts, options, .bpf_cookie = exit ? place.exit_stack : place.enter_stack,
-                  .retprobe = exit && !place.moved);
-      bpf_link* link = bpf_program__attach_uprobe_opts(program_at(object_, which), -1, path.c_str(),
-                                                       exit ? place.exit : place.enter, &options);
-      if (!link)
-        return Error{Code::kUnsupported,
-                     "attach " + std::string(probe.symbol) + " of " + path + ": " + reason(errno)};
-      out.links_.push_back(link);
-    }
+  const uint32_t number = next_library_ % IT_LIBRARIES;   // most files are no TLS libraries
+  const int cpus = libbpf_num_possible_cpus();
+  const std::vector<abi::library_hits> none(cpus > 0 ? static_cast<size_t>(cpus) : 0);
+  if (none.empty() || bpf_map_update_elem(bpf_map__fd(object_->maps.library_hits), &number, none.data(), BPF_ANY) != 0)
+    return Error{Code::kIo, "count the hits of " + path + ": " + reason(errno)};
+  TRY(LibraryProbes library, LibraryProbes::attach({bpf_program__fd(object_->progs.tls_enter),
+                                                    bpf_program__fd(object_->progs.tls_exit), uprobe_multi_},
+                                                   path, fd, number));
+  next_library_++;
+  if (!pins_) return library;
+  std::vector<LinkPin> pinned;
+  for (const Fd& link : library.links()) {
+    TRY(std::string pin, pins_->keep_link("library", link.get()));
+    pinned.emplace_back(*pins_, std::move(pin));
   }
-  return out;
+  library.keep(std::move(pinned));
+  return library;
 }
 
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
@@ -293,8 +276,8 @@ void Probes::forget(uint32_t tgid) {
   }
 }
 
-std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {
-  std::array<LossCount, IT_LOSS_KINDS> out{};
+LossCounts Probes::losses() const {
+  LossCounts out{};
   const int cpus = libbpf_num_possible_cpus();
   if (cpus <= 0) return out;
   std::vector<abi::loss_counter> values(static_cast<size_t>(cpus));
@@ -308,8 +291,22 @@ std::array<LossCount, IT_LOSS_KINDS> Probes::losses() const {
   return out;
 }
 
+LibraryHits Probes::hits(uint32_t library) const {
+  LibraryHits out;
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0) return out;
+  std::vector<abi::library_hits> values(static_cast<size_t>(cpus));
+  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.library_hits), &library, values.data()) != 0) return out;
+  for (const abi::library_hits& value : values)
+    for (size_t call = 0; call < IT_CALLS; call++) {
+      out.enters[call] += value.enters[call];
+      out.exits[call] += value.exits[call];
+    }
+  return out;
+}
+
 uint64_t Probes::missed() const {
-  uint64_t out = 0;
+  uint64_t out = inherited_missed_;
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object_->obj) {
     bpf_prog_info info{};
@@ -341,7 +338,7 @@ size_t Probes::entries(const char* map) const {
 
 const char* Probes::loss_name(size_t kind) {
   constexpr const char* kNames[IT_LOSS_KINDS] = {"ring_full", "fault", "control_full", "map_full",
-                                                 "nested_call"};
+                                                 "nested_call", "ktls"};
   return kind < IT_LOSS_KINDS ? kNames[kind] : "unknown";
 }
 

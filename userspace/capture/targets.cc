@@ -30,6 +30,17 @@ uint64_t steady_seconds() {
                                    .count());
 }
 
+// The kernel's own start times are not rounded to clock ticks (10 ms), those of /proc are.
+bool same_start(uint64_t a, uint64_t b) {
+  constexpr uint64_t kTick = 10'000'000;
+  return a / kTick == b / kTick;
+}
+
+// `auto` says why after its own name.
+bool chose(const std::string& selector, const TargetInfo& info) {
+  return info.selector == selector || info.selector.starts_with(selector + ": ");
+}
+
 // Whether this end of an established connection called connect(): only then the SYN is among the
 // bytes that the kernel counts as acknowledged. Read until no byte moves in between.
 bool connected_actively(int fd) {
@@ -49,19 +60,132 @@ bool connected_actively(int fd) {
   return false;
 }
 
+bool same_functions(const Result<TlsSymbols>& a, const Result<TlsSymbols>& b) {
+  if (!a.ok() || !b.ok()) return a.ok() == b.ok();
+  return a.value().offsets == b.value().offsets &&
+         a.value().write_internal_has_flags == b.value().write_internal_has_flags;
+}
+
 }  // namespace
 
 Targets::Targets(Probes& probes, std::string proc) : probes_(probes), proc_(std::move(proc)) {}
 
-Status Targets::add(const std::string& text) {
+void Targets::adopt() {
+  std::lock_guard lock(mutex_);
+  restoring_ = true;
+  const std::vector<uint32_t> selected = probes_.selected();
+  for (RememberedTarget& each : probes_.remembered()) {
+    const uint32_t tgid = each.facts.pid;
+    auto live = read_process(tgid, proc_);
+    const bool lives = live.ok() && same_start(live.value().start_boot_ns, each.facts.start_boot_ns) &&
+                       std::find(selected.begin(), selected.end(), tgid) != selected.end();
+    TargetInfo info;
+    info.facts = lives ? live.value() : each.facts;
+    info.selector = each.selector;
+    spdlog::info("target={} exe={} selector=\"{}\" state={}", tgid, info.facts.exe, info.selector,
+                 lives ? "adopted" : "ended");
+    targets_[tgid] = std::move(info);
+    if (lives) scan_libraries(tgid);
+  }
+  for (const RememberedLibrary& each : probes_.remembered_libraries())
+    if (!libraries_.contains({each.device, each.inode})) adopt_library(each);
+}
+
+// Nobody uses it now; whoever comes next, for a short time, finds its probes. Only what this mount
+// namespace can name: a container's file without a process has no path of ours.
+void Targets::adopt_library(const RememberedLibrary& each) {
+  struct stat file {};
+  const auto same = [&] { return file.st_dev == each.device && file.st_ino == each.inode; };
+  Fd fd;   // looked at before it is opened: another file may have the path now, and not be a regular one
+  if (stat(each.path.c_str(), &file) == 0 && same()) fd = Fd(open(each.path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid() || fstat(fd.get(), &file) != 0 || !same()) {
+    probes_.forget_library(each.device, each.inode);
+    return;
+  }
+  Library& library = libraries_[{each.device, each.inode}];
+  library.path = each.path;
+  library.unused_since = steady_seconds();
+  library.symbols = files_.read(fd.get(), file);
+  probe(&library, "/proc/self/fd/" + std::to_string(fd.get()), fd.get(), {each.device, each.inode});
+}
+
+// Any executable mapping may hold TLS functions, whatever the file's name: static programs, wheels, add-ons.
+void Targets::probe(Library* library, const std::string& path, int fd, const InodeKey& key) {
+  library->probes.reset();
+  library->problem.clear();
+  library->unreadable.clear();
+  if (!library->symbols->ok()) return;   // no ELF file of ours: a 32-bit program, a mapped script
+  const TlsSymbols& symbols = library->symbols->value();
+  if (symbols.offsets.empty() && symbols.stacks.empty()) return;
+  auto probes = probes_.attach_library(path, fd);
+  if (probes.ok()) {
+    spdlog::info("library={} links={} probes=\"{}\"", library->path, probes.value().count(), probes.value().how());
+    library->probes = std::move(probes.value());
+    probes_.remember_library(key.first, key.second, library->path);
+  } else if (probes.error().code != Code::kNotFound && probes.error().code != Code::kInvalid) {
+    library->problem = probes.error().message;
+  }
+  if (library->probes)
+    library->problem = missed_functions(symbols);
+  else
+    library->unreadable = unreadable_tls(symbols);
+  if (!library->problem.empty()) spdlog::warn("library={} error=\"{}\"", library->path, library->problem);
+  if (!library->unreadable.empty()) spdlog::info("library={} not_probed=\"{}\"", library->path, library->unreadable);
+}
+
+void Targets::restored() {
+  std::lock_guard lock(mutex_);
+  restoring_ = false;
+  update_take_new();
+  std::vector<uint32_t> unwanted;
+  for (auto& [tgid, info] : targets_)
+    if (!wanted(info)) unwanted.push_back(tgid);
+  for (uint32_t tgid : unwanted) drop(tgid);
+  for (uint16_t port : probes_.watched_ports()) {
+    const bool ours = std::any_of(selectors_.begin(), selectors_.end(),
+                                  [&](const Selector& each) { return each.port() == port; });
+    if (!ours) probes_.unwatch_port(port);
+  }
+}
+
+// Its own selector is still there, for it or for the parent that it was inherited from.
+bool Targets::wanted(const TargetInfo& info) const {
+  for (const Selector& each : selectors_)
+    if (chose(each.text(), info)) return true;
+  return !why(info.facts, true).empty();
+}
+
+// A process that the kernel holds and that nobody told us about: its event was lost, or an earlier
+// daemon was killed between the event and the decision. Seen twice, so that no event is under way.
+void Targets::decide_strays() {
+  std::set<uint32_t> strays;
+  for (uint32_t tgid : probes_.selected())
+    if (!targets_.contains(tgid)) strays.insert(tgid);
+  for (uint32_t tgid : strays) {
+    if (!strays_.contains(tgid)) continue;
+    auto facts = read_process(tgid, proc_);
+    std::string reason = facts.ok() ? why(facts.value(), true) : "";
+    auto parent = facts.ok() ? targets_.find(facts.value().ppid) : targets_.end();
+    if (reason.empty() && parent != targets_.end()) reason = parent->second.selector;
+    if (!reason.empty())
+      choose(facts.value(), reason);
+    else
+      probes_.deselect(tgid);
+  }
+  strays_ = std::move(strays);
+}
+
+Status Targets::add(const std::string& text, bool remembered) {
   TRY(Selector selector, Selector::parse(text));
   std::lock_guard lock(mutex_);
   for (const Selector& existing : selectors_)
     if (existing.text() == text) return {};
-  if (selector.pid() != 0 && !read_process(selector.pid(), proc_).ok())
+  // One that ended while no daemon ran is adopted: what it said waits in the ring.
+  if (selector.pid() != 0 && !targets_.contains(selector.pid()) && !read_process(selector.pid(), proc_).ok())
     return Error{Code::kNotFound, "selector \"" + text + "\": no such process"};
   if (selector.port() != 0) TRY_STATUS(probes_.watch_port(selector.port()));
   selectors_.push_back(std::move(selector));
+  if (remembered) probes_.remember_selector(text);
   update_take_new();   // before the sweep: a process that starts in between is held, not missed
   sweep_processes(true);
   return {};
@@ -75,10 +199,11 @@ Status Targets::remove(const std::string& text) {
     return Error{Code::kNotFound, "no such selector \"" + text + "\"; see `infertrail target list`"};
   if (at->port() != 0) probes_.unwatch_port(at->port());
   selectors_.erase(at);
+  probes_.forget_selector(text);
   update_take_new();
   std::vector<uint32_t> gone;
   for (auto& [tgid, info] : targets_)
-    if (info.selector == text || info.selector.starts_with(text + ": ")) gone.push_back(tgid);
+    if (chose(text, info)) gone.push_back(tgid);
   for (uint32_t tgid : gone) drop(tgid);
   sweep_processes(true);   // another selector may still choose them
   return {};
@@ -100,6 +225,7 @@ std::vector<TargetInfo> Targets::list() const {
       if (!library.users.contains(tgid)) continue;
       if (library.probes) out.back().libraries.push_back(library.path);
       if (!library.problem.empty()) out.back().problems.push_back(library.path + ": " + library.problem);
+      if (!library.unreadable.empty()) out.back().unreadable.push_back(library.path + ": " + library.unreadable);
     }
   }
   return out;
@@ -134,7 +260,7 @@ std::string Targets::why(const ProcessFacts& facts, bool with_ports) const {
 void Targets::update_take_new() {
   bool by_name = false;
   for (const Selector& selector : selectors_) by_name |= selector.pid() == 0 && selector.port() == 0;
-  probes_.take_new(by_name);
+  if (by_name || !restoring_) probes_.take_new(by_name);
 }
 
 void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
@@ -146,6 +272,7 @@ void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
     at->second.problems = {status.error().message};
     return;
   }
+  probes_.remember(facts, selector);
   if (fresh) spdlog::info("target={} exe={} selector=\"{}\"", facts.pid, facts.exe, selector);
   watch_existing_sockets(facts.pid);
   scan_libraries(facts.pid);
@@ -166,7 +293,9 @@ void Targets::release_libraries() {
   const uint64_t now = steady_seconds();
   std::erase_if(libraries_, [&](const auto& each) {
     const Library& library = each.second;
-    return library.users.empty() && now - library.unused_since > kLingerSeconds;
+    if (!library.users.empty() || now - library.unused_since <= kLingerSeconds) return false;
+    probes_.forget_library(each.first.first, each.first.second);
+    return true;
   });
 }
 
@@ -196,6 +325,7 @@ void Targets::on_fork(uint32_t parent, uint32_t child) {
   info.selector = at->second.selector;
   if (auto facts = read_process(child, proc_); facts.ok()) info.facts = facts.value();
   info.facts.pid = child;
+  probes_.remember(info.facts, info.selector);
   targets_[child] = std::move(info);
   for (auto& [key, library] : libraries_)
     if (library.users.contains(parent)) library.users.insert(child);
@@ -264,18 +394,15 @@ void Targets::use_mapping(uint32_t tgid, const Mapping& mapping) {
   }
   if (!fd.valid() || fstat(fd.get(), &file) != 0) return;
   auto [at, fresh] = libraries_.try_emplace({file.st_dev, file.st_ino});
-  at->second.users.insert(tgid);
-  at->second.unused_since = 0;
-  if (!fresh) return;
-  at->second.path = mapping.path;
-  auto probes = probes_.attach_library(path, fd.get());
-  if (probes.ok()) {
-    spdlog::info("library={} probes={} first_user={}", mapping.path, probes.value().count(), tgid);
-    at->second.probes = std::move(probes.value());
-  } else if (probes.error().code != Code::kNotFound && probes.error().code != Code::kInvalid) {
-    spdlog::warn("library={} error=\"{}\"", mapping.path, probes.error().message);
-    at->second.problem = probes.error().message;
-  }
+  Library& library = at->second;
+  library.users.insert(tgid);
+  library.unused_since = 0;
+  auto symbols = files_.read(fd.get(), file);
+  if (!fresh && (symbols == library.symbols || same_functions(*symbols, *library.symbols))) return;
+  // New here, or written to in place: the probes of what it was stand anywhere now.
+  library.path = mapping.path;
+  library.symbols = std::move(symbols);
+  probe(&library, path, fd.get(), at->first);
 }
 
 // Sockets that a process had before it became a target: listeners, so that what they accept is
@@ -312,6 +439,7 @@ void Targets::sweep_processes(bool with_ports) {
 void Targets::sweep() {
   std::lock_guard lock(mutex_);
   sweep_processes(false);   // listen() events tell about ports
+  decide_strays();
   std::vector<uint32_t> gone;
   for (auto& [tgid, info] : targets_) {
     if (kill(static_cast<pid_t>(tgid), 0) != 0 && errno == ESRCH)
@@ -320,7 +448,22 @@ void Targets::sweep() {
       scan_libraries(tgid);
   }
   for (uint32_t tgid : gone) drop(tgid);   // its exit event was lost
+  check_libraries();
   release_libraries();
+}
+
+// An attach that yields nothing is an error, not a success.
+void Targets::check_libraries() {
+  for (auto& [key, library] : libraries_) {
+    if (!library.probes || !library.probes->moves_plaintext()) continue;
+    uint64_t blind = 0;
+    for (uint32_t tgid : library.users)
+      if (auto at = targets_.find(tgid); at != targets_.end()) blind += at->second.tls_blind_flows;
+    std::string problem = probe_problem(probes_.hits(library.probes->library()), blind);
+    if (!problem.empty() && library.problem != problem)
+      spdlog::warn("library={} error=\"{}\"", library.path, problem);
+    library.problem = std::move(problem);
+  }
 }
 
 bool Targets::is_target(uint32_t tgid) const {

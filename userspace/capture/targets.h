@@ -19,6 +19,7 @@
 #include "capture/probes.h"
 #include "capture/selector.h"
 #include "capture/target_events.h"
+#include "capture/tls_files.h"
 
 namespace infertrail {
 
@@ -26,7 +27,8 @@ struct TargetInfo {
   ProcessFacts facts;
   std::string selector;                  // why it is a target
   std::vector<std::string> libraries;    // files whose TLS functions are probed
-  std::vector<std::string> problems;     // TLS libraries that could not be probed, and why
+  std::vector<std::string> problems;     // files whose TLS is not, or not wholly, captured, and why
+  std::vector<std::string> unreadable;   // files with TLS that nothing probes: what it is, by what evidence
   uint64_t plain_flows = 0, tls_flows = 0, tls_bound = 0;
   uint64_t tls_blind_flows = 0;          // sent TLS records for seconds and no plaintext was seen
 };
@@ -35,7 +37,15 @@ class Targets : public TargetEvents {
  public:
   explicit Targets(Probes& probes, std::string proc = "/proc");
 
-  Status add(const std::string& selector);
+  // After a restart, before anything is read from the rings: who an earlier daemon had chosen is a
+  // target again, also who has ended since and whose events wait in the ring. Attaches the libraries of
+  // those that live. Then add() for each selector, then restored(): who no selector wants any more is
+  // let go. Until then new processes are held as they were before the restart.
+  void adopt();
+  void restored();
+
+  // `remembered`: it holds after a restart, too, without being in the configuration.
+  Status add(const std::string& selector, bool remembered = true);
   Status remove(const std::string& selector);
   std::vector<std::string> selectors() const;
   std::vector<TargetInfo> list() const;
@@ -61,7 +71,8 @@ class Targets : public TargetEvents {
   struct Library {
     std::string path;
     std::optional<LibraryProbes> probes;   // empty: nothing to probe in this file
-    std::string problem;
+    std::shared_ptr<const Result<TlsSymbols>> symbols;
+    std::string problem, unreadable;
     std::set<uint32_t> users;
     uint64_t unused_since = 0;   // steady seconds; 0 while in use
   };
@@ -70,11 +81,16 @@ class Targets : public TargetEvents {
   std::string why(const ProcessFacts& facts, bool with_ports) const;
   void choose(const ProcessFacts& facts, const std::string& selector);
   void drop(uint32_t tgid);
+  bool wanted(const TargetInfo& info) const;
+  void adopt_library(const RememberedLibrary& library);
+  void decide_strays();
   void scan_libraries(uint32_t tgid);
+  void probe(Library* library, const std::string& path, int fd, const InodeKey& key);
   void use_mapping(uint32_t tgid, const Mapping& mapping);
   void watch_existing_sockets(uint32_t tgid);
   void sweep_processes(bool with_ports);
   void release_libraries();
+  void check_libraries();
   void update_take_new();
 
   Probes& probes_;
@@ -83,6 +99,9 @@ class Targets : public TargetEvents {
   std::vector<Selector> selectors_;
   std::map<uint32_t, TargetInfo> targets_;
   std::map<InodeKey, Library> libraries_;
+  bool restoring_ = false;
+  std::set<uint32_t> strays_;    // in the kernel's map at the last sweep, and unknown here
+  TlsFiles files_;
   std::set<uint32_t> pending_;   // mapped something executable, not looked at yet
 };
 

@@ -1,80 +1,92 @@
 #include "capture/tls_library.h"
 
-#include <gelf.h>
-#include <libelf.h>
-
+#include <algorithm>
 #include <array>
-#include <cstring>
 #include <string_view>
-#include <vector>
 
-#include "base/owned.h"
+#include "capture/elf_symbols.h"
+#include "capture/function_bounds.h"
+#include "capture/internal_functions.h"
+#include "capture/mini_debug_info.h"
+#include "capture/stripped_openssl.h"
 
 namespace infertrail {
 namespace {
 
-constexpr std::array<std::string_view, 14> kWanted = {
-    "SSL_read",  "SSL_read_ex",  "SSL_write",   "SSL_write_ex", "SSL_write_ex2",
-    "SSL_free",  "SSL_clear",    "SSL_shutdown", "SSL_do_handshake", "SSL_accept",
-    "SSL_connect", "SSL_peek",   "BIO_write",   "BIO_write_ex"};
+constexpr std::array<std::string_view, 14> kPublic = {
+    "SSL_read",  "SSL_read_ex",  "SSL_write", "SSL_write_ex", "SSL_write_ex2", "SSL_new",
+    "SSL_free",  "SSL_clear",    "SSL_shutdown", "SSL_do_handshake", "BIO_write", "BIO_write_ex",
+    "SSL_up_ref", "SSL_sendfile"};
+// Local symbols of files that are not stripped: a third witness.
+constexpr std::array<std::string_view, 3> kInternal = {"ssl_read_internal", "ssl_write_internal", "bio_write_intern"};
 
-bool wanted(std::string_view name) {
-  for (std::string_view candidate : kWanted)
-    if (candidate == name) return true;
-  return false;
+template <size_t N>
+bool is_one_of(const std::array<std::string_view, N>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-struct LoadSegment {
-  uint64_t address, offset, size;
-};
+using Addresses = std::map<std::string, uint64_t>;
 
-std::vector<LoadSegment> load_segments(Elf* elf) {
-  std::vector<LoadSegment> out;
-  size_t count = 0;
-  if (elf_getphdrnum(elf, &count) != 0) return out;
-  for (size_t i = 0; i < count; i++) {
-    GElf_Phdr header;
-    if (!gelf_getphdr(elf, static_cast<int>(i), &header) || header.p_type != PT_LOAD) continue;
-    out.push_back({header.p_vaddr, header.p_offset, header.p_filesz});
-  }
-  return out;
-}
+bool has_tls(const Addresses& known) { return known.contains("SSL_write") || known.contains("SSL_write_ex"); }
 
-void read_table(Elf* elf, Elf_Scn* section, const GElf_Shdr& header,
-                const std::vector<LoadSegment>& segments, TlsSymbols* out) {
-  Elf_Data* data = elf_getdata(section, nullptr);
-  if (!data || header.sh_entsize == 0) return;
-  size_t count = header.sh_size / header.sh_entsize;
-  for (size_t i = 0; i < count; i++) {
-    GElf_Sym symbol;
-    if (!gelf_getsym(data, static_cast<int>(i), &symbol)) return;
-    if (GELF_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF) continue;
-    const char* name = elf_strptr(elf, header.sh_link, symbol.st_name);
-    if (!name || !wanted(name)) continue;
-    for (const LoadSegment& segment : segments)
-      if (symbol.st_value >= segment.address && symbol.st_value - segment.address < segment.size)
-        out->offsets[name] = symbol.st_value - segment.address + segment.offset;
+// The file's own tables, and the one that a stripped file may carry compressed.
+Addresses symbols_of(const ElfImage& image, std::vector<std::string>* notes) {
+  std::vector<std::string_view> names(kPublic.begin(), kPublic.end());
+  names.insert(names.end(), kInternal.begin(), kInternal.end());
+  const auto more = stack_symbols();
+  for (std::string_view each : more)
+    if (std::find(names.begin(), names.end(), each) == names.end()) names.push_back(each);
+  Addresses known = function_symbols(image, names);
+  if (has_tls(known)) return known;
+  auto packed = mini_debug_info(image);
+  if (!packed.ok()) {
+    if (packed.error().code != Code::kNotFound) notes->push_back(packed.error().message);
+    return known;
   }
+  const MemorySource source(packed.value());
+  auto tables = ElfImage::open(source);
+  if (!tables.ok())
+    notes->push_back(".gnu_debugdata holds no ELF file");
+  else
+    known.merge(function_symbols(tables.value(), image, names));
+  return known;
 }
 
 }  // namespace
 
-Result<TlsSymbols> read_tls_symbols(int fd) {
-  if (elf_version(EV_CURRENT) == EV_NONE)
-    return Error{Code::kUnsupported, std::string("libelf: ") + elf_errmsg(-1)};
-  Owned<Elf, elf_end> elf(elf_begin(fd, ELF_C_READ_MMAP, nullptr));
-  if (!elf || elf_kind(elf.get()) != ELF_K_ELF)
-    return Error{Code::kInvalid, "not an ELF file"};
-  auto segments = load_segments(elf.get());
-  TlsSymbols symbols;
-  Elf_Scn* section = nullptr;
-  while ((section = elf_nextscn(elf.get(), section)) != nullptr) {
-    GElf_Shdr header;
-    if (!gelf_getshdr(section, &header)) continue;
-    if (header.sh_type == SHT_DYNSYM || header.sh_type == SHT_SYMTAB)
-      read_table(elf.get(), section, header, segments, &symbols);
+Result<TlsSymbols> read_tls_symbols(const ByteSource& source) {
+  TRY(ElfImage image, ElfImage::open(source));
+  TlsSymbols out;
+  Addresses known = symbols_of(image, &out.notes);
+  std::vector<std::string> texts = stack_texts();
+  for (const std::string& each : openssl_texts())
+    if (std::find(texts.begin(), texts.end(), each) == texts.end()) texts.push_back(each);
+  const TextPlaces places = find_texts(image, texts);
+  out.stacks = classify(image, known, places);
+  const FunctionBounds bounds(image);
+  if (!has_tls(known)) {
+    StrippedFunctions found = find_stripped_openssl(image, bounds, places);
+    out.stripped = !found.addresses.empty();
+    known.merge(found.addresses);
+    out.notes.insert(out.notes.end(), found.notes.begin(), found.notes.end());
   }
-  return symbols;
+  InternalFunctions internal = find_internal_functions(image, bounds, known);
+  out.write_internal_has_flags = internal.write_has_flags;
+  out.notes.insert(out.notes.end(), internal.notes.begin(), internal.notes.end());
+  if (out.stripped && !internal.addresses.contains("ssl_write_internal"))
+    out.notes.push_back("SSL_read_ex and SSL_write_ex have no name of their own and are not found: what a program "
+                        "reads and writes by them is not seen");
+  for (std::string_view name : kInternal) known.erase(std::string(name));   // a symbol alone proves nothing: node
+  known.merge(internal.addresses);
+  for (auto& [name, address] : known)
+    if (is_one_of(kPublic, name) || is_one_of(kInternal, name))
+      if (auto offset = image.offset_of(address)) out.offsets.emplace(name, *offset);
+  return out;
+}
+
+Result<TlsSymbols> read_tls_symbols(int fd) {
+  const FileSource source(fd);
+  return read_tls_symbols(source);
 }
 
 }  // namespace infertrail

@@ -22,7 +22,8 @@ const char* why(const std::string& reason) {
       {"body_limit", "the body is longer than the configured limit; counted, not kept"},
       {"memory_limit", "given up to stay within the memory limit"},
       {"connection_reset", "the connection ended inside the message"},
-      {"probe_missed", "the kernel could not run a probe"}};
+      {"probe_missed", "the kernel could not run a probe"},
+      {"ktls", "a file that the kernel encrypted itself"}};
   auto found = kWords.find(reason);
   return found == kWords.end() ? nullptr : found->second;
 }

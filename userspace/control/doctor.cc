@@ -46,9 +46,11 @@ void check_target(const TargetInfo& info, DoctorReply* out) {
   const std::string name = "target " + std::to_string(info.facts.pid) + " " + info.facts.comm;
   for (const std::string& problem : info.problems)
     check(out, name, false, problem, "see the daemon's log; update the kernel or report the library");
+  std::string holds;   // what may be to blame
+  for (const std::string& each : info.unreadable) holds += "; it maps " + each;
   if (info.tls_blind_flows > 0)
     check(out, name, false,
-          std::to_string(info.tls_blind_flows) + " TLS connections whose plaintext was not seen",
+          std::to_string(info.tls_blind_flows) + " TLS connections whose plaintext was not seen" + holds,
           info.libraries.empty()
               ? "no TLS library with OpenSSL's functions is mapped (rustls, Go, Java, BoringSSL without "
                 "symbols): put a TLS proxy in front, or serve plain HTTP behind one"

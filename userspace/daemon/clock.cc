@@ -14,6 +14,7 @@ uint64_t clock_ns(clockid_t clock) {
 }  // namespace
 
 uint64_t unix_now_ns() { return clock_ns(CLOCK_REALTIME); }
+uint64_t monotonic_now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
 // The offset is read each time it is a second old: a stepped clock is followed.
 uint64_t unix_time_ns(uint64_t monotonic_ns) {

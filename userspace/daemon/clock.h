@@ -6,6 +6,7 @@
 namespace infertrail {
 
 uint64_t unix_now_ns();
+uint64_t monotonic_now_ns();   // as kernel timestamps
 // A kernel timestamp (CLOCK_MONOTONIC nanoseconds) as UNIX nanoseconds.
 uint64_t unix_time_ns(uint64_t monotonic_ns);
 

@@ -5,9 +5,12 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/crypto.h"
 #include "base/file.h"
 #include "capture/kernel_needs.h"
 #include "control/api.h"
@@ -47,6 +50,9 @@ Status Daemon::open_trail() {
   options.boot_id = boot_id();
   options.segment_bytes = config_.trail_options().segment_bytes();
   options.checkpoint_interval = milliseconds(config_.trail_options().checkpoint_interval());
+  options.on_sequenced = [this](uint64_t index, const std::string&) {
+    if (Carry* carry = marking_) carry->mark(index + 1);
+  };
   TRY(trail_, trail::TrailWriter::open(options));
   TRY(Credentials credentials, Credentials::open(config_.trail() + "/keys/credential.key"));
   credentials_ = std::make_unique<Credentials>(std::move(credentials));
@@ -66,10 +72,15 @@ Status Daemon::open_capture() {
   ProbeOptions probe_options;
   probe_options.data_ring_bytes = capture.data_ring_bytes();
   probe_options.control_ring_bytes = capture.control_ring_bytes();
+  probe_options.pin_root = capture.pin_dir();
+  probe_options.carry_bytes = capture.carry_bytes() / sizeof(uint64_t) * sizeof(uint64_t);
   TRY(probes_, Probes::open(probe_options));
   targets_ = std::make_unique<Targets>(*probes_);
+  TRY(auto written, open_carry());
 
   WorkerOptions options;
+  options.carry = carry_.get();
+  options.written = std::move(written);
   options.session.conversation.max_body_bytes = capture.max_body_bytes();
   options.session.conversation.digests = config_.plaintext_digests();
   options.max_memory_bytes = capture.max_memory_bytes() / capture.workers();
@@ -83,19 +94,121 @@ Status Daemon::open_capture() {
   intake_ = std::make_unique<Intake>(
       *targets_, resolver_, workers.size(),
       [workers](size_t worker, std::vector<StreamMessage> batch) { workers[worker]->push(std::move(batch)); },
-      [this](const StreamFacts& facts) { note_dark(facts); });
+      [this](const StreamFacts& facts) { note_dark(facts); }, carry_.get());
   TRY(events_, Events::open(*probes_, *intake_));
 
+  note_start();
+  return start_capture();
+}
+
+// What an earlier daemon left of open exchanges, and which of those it had written all the same.
+Result<std::shared_ptr<const WrittenExchanges>> Daemon::open_carry() {
+  const trail::TrailStats trail = trail_->stats();
+  CarryOptions options;
+  options.boot_id = boot_id();
+  const std::string name = sha256(trail.origin + '\0' + std::filesystem::weakly_canonical(config_.trail()).string());
+  std::memcpy(&options.trail, name.data(), sizeof(options.trail));
+  carry_ = std::make_unique<Carry>(probes_->carry(), options);
+  const CarryFound& found = carry_->found();
+  if (!found.fresh.empty()) spdlog::warn("carry=fresh lost={} reason=\"{}\"", found.lost, found.fresh);
+  const Adoption& before = probes_->adoption();
+  const bool none = before.adopted && !before.handed_over && !found.adopted && !found.lost;   // killed, and kept nothing
+  if (found.lost || none || found.corrupt > 0 || found.unkept > 0) {
+    spdlog::warn("lost=carry segments={} records={}", found.corrupt, found.unkept);
+    note("gap", "lost: open exchanges of the daemon before",
+         {{"reason", "daemon_down"},
+          {"why", none ? "it was killed and had no memory to keep them" : found.lost ? found.fresh : "it was full or damaged"},
+          {"damaged_segments", std::to_string(found.corrupt)},
+          {"records_without_room", std::to_string(found.unkept)}});
+  }
+  std::shared_ptr<const WrittenExchanges> written;
+  if (found.adopted && found.streams > 0 && found.mark <= trail.size) {
+    TRY(WrittenExchanges since, written_since(config_.trail(), found.mark));
+    spdlog::info("carry=adopted streams={} bytes={} trail_mark={} written_since={}", found.streams,
+                 carry_->counts().live, found.mark, since.size());
+    written = std::make_shared<const WrittenExchanges>(std::move(since));
+  } else {
+    carry_->mark(trail.size);
+    marking_ = carry_.get();
+  }
+  return written;
+}
+
+// From here on the mark may pass what the killed daemon wrote: the workers have seen all of it, and
+// with the second tick also what was waiting for its socket.
+void Daemon::start_marking() {
+  if (marking_ != nullptr) return;
+  for (auto& worker : workers_)
+    if (worker->ticks() < 2) return;
+  marking_ = carry_.get();
+}
+
+void Daemon::note_start() {
   std::map<std::string, std::string> facts = {{"kernel", kernel_release()}, {"boot_id", boot_id()},
                                               {"version", kVersion}};
   for (const ProbeFeature& feature : probes_->features())
     facts["probe " + feature.name] = feature.ok ? feature.detail : "missing: " + feature.detail;
   for (const std::string& selector : config_.targets()) facts["target " + selector] = "selected";
+  for (const std::string& selector : probes_->remembered_selectors()) facts["target " + selector] = "selected at run time";
+  const Adoption& before = probes_->adoption();
+  facts["adopted"] = before.adopted ? "yes" : "no";
+  if (carry_->found().adopted) facts["streams_taken_up"] = std::to_string(carry_->found().streams);
+  if (before.adopted) {
+    facts["previous_pid"] = std::to_string(before.pid);
+    facts["previous_end"] = before.handed_over ? "handed over" : "killed";
+    if (before.alive_ns != 0 && before.alive_ns < started_ns_)
+      facts["no_daemon_ms"] = std::to_string((started_ns_ - before.alive_ns) / 1'000'000);
+    facts["unread_records"] = std::to_string(before.data.records + before.control.records);
+    facts["unread_bytes"] = std::to_string(before.data.bytes + before.control.bytes);
+    for (size_t kind = 0; kind < before.lost.size(); kind++)
+      if (before.lost[kind].events != 0)
+        facts[std::string("lost ") + Probes::loss_name(kind)] =
+            std::to_string(before.lost[kind].events) + " events, " + std::to_string(before.lost[kind].bytes) + " bytes";
+  }
   note("capture.start", "capture starts", facts);
-  probes_->arm();   // the targets are attached one by one from here on; nothing was selected before
-  capture_ = std::thread([this] { capture_loop(); });
-  for (const std::string& selector : config_.targets()) TRY_STATUS(targets_->add(selector));
+}
+
+// After a restart the programs of the earlier daemon act until every target's libraries are attached
+// again; nothing is read from the rings before it is known whose it is.
+Status Daemon::start_capture() {
+  const bool adopted = probes_->adoption().adopted;
+  reported_ = probes_->losses_told();
+  if (adopted) {
+    for (const RememberedTarget& each : probes_->remembered()) resolver_.note(each.facts);
+    targets_->adopt();
+  } else {
+    probes_->arm();   // the targets are attached one by one from here on; nothing was selected before
+    capture_ = std::thread([this] { capture_loop(); });
+  }
+  for (const std::string& selector : config_.targets()) TRY_STATUS(targets_->add(selector, false));
+  if (adopted) {
+    for (const std::string& selector : probes_->remembered_selectors())
+      if (auto status = targets_->add(selector); !status.ok()) {
+        spdlog::warn("selector=\"{}\" state=dropped error=\"{}\"", selector, status.error().message);
+        probes_->forget_selector(selector);
+      }
+    targets_->restored();
+    probes_->arm();
+    replayed_ = true;
+    intake_->replay({[this](std::string_view record) { events_->replay_control(record); },
+                     [this](std::string_view record) { events_->replay_data(record); }});
+    capture_ = std::thread([this] { capture_loop(); });
+  }
+  note_abandoned();
   return {};
+}
+
+// What waited in rings of another version, which this one cannot read.
+void Daemon::note_abandoned() {
+  for (const Abandoned& each : probes_->abandoned()) {
+    const uint64_t records = each.data.records + each.control.records;
+    spdlog::warn("lost=upgrade records={} bytes={} from={}", records, each.data.bytes, each.folder);
+    note("gap", "lost: upgrade",
+         {{"reason", "upgrade"},
+          {"records", std::to_string(records)},
+          {"bytes", std::to_string(each.data.bytes)},
+          {"maps", each.folder}});
+  }
 }
 
 Status Daemon::open_control() {
@@ -155,6 +268,7 @@ void Daemon::watch_losses() {
     spdlog::warn("lost=probe_missed events={} since=start", missed);
     note("gap", "lost: probe_missed", {{"reason", "probe_missed"}, {"events_since_start", std::to_string(missed)}});
   }
+  probes_->tell(reported_, reported_missed_);
 }
 
 Status Daemon::run(int stop_fd) {
@@ -162,41 +276,57 @@ Status Daemon::run(int stop_fd) {
   while (!capture_failed_) {
     if (poll(&watched, 1, 1000) > 0) return {};
     watch_losses();
+    start_marking();
+    probes_->retire();
   }
   return Error{Code::kIo, "the capture thread failed; the log says why"};
 }
 
-// A round is bounded; what waits in the rings at the end may take several.
+// A round is bounded; what waits in the rings at the end may take several. With programs that still
+// act there is no end: until a round read up to where the ring stood, at most kDrainRounds.
 void Daemon::drain() {
+  constexpr int kDrainRounds = 100;
+  const bool acting = probes_->left();
   uint64_t seen;
+  int rounds = 0;
   do {
     seen = events_->counts().events;
     if (auto status = events_->round(0); !status.ok())
       return spdlog::error("capture=failed error=\"{}\"", status.error().message);
-  } while (events_->counts().events != seen);
+  } while (acting ? !events_->drained() && ++rounds < kDrainRounds : events_->counts().events != seen);
 }
 
-Status Daemon::stop() {
+Status Daemon::stop(bool hand_over) {
   if (!trail_) return {};
   stopping_ = true;
   if (control_) control_->stop();
   if (capture_.joinable()) capture_.join();
+  // A start that failed before it took up what the daemon before left, leaves it to the next one.
+  const bool untouched = carry_ && carry_->enabled() && probes_->adoption().adopted && !replayed_;
+  if (probes_ && (hand_over || untouched)) probes_->leave();
+  const bool left = probes_ && probes_->left();
   if (probes_ && events_) {
-    probes_->disarm();
+    if (!left) probes_->disarm();
     drain();
     intake_->tick(probes_->waiting_reads(), unix_now_ns());
     intake_->flush();
     watch_losses();
   }
-  workers_.clear();   // each records what is open
+  if (left && carry_ && carry_->enabled())
+    for (auto& worker : workers_) worker->leave_open();
+  workers_.clear();   // each records what is open, unless the next daemon goes on with it
   events_.reset();
   intake_.reset();
   targets_.reset();
-  probes_.reset();    // nothing of ours is attached from here on
-  if (own_) note("capture.stop", "capture stops", {{"events", std::to_string(event_count_)}});
+  if (own_)
+    note("capture.stop", left ? "capture is left to the next daemon" : "capture stops",
+         {{"events", std::to_string(event_count_)}});
   own_.reset();
   Status closed = trail_->close();
   trail_.reset();
+  marking_ = nullptr;
+  carry_.reset();
+  probes_.reset();    // nothing of ours is attached from here on, unless it was left to the next daemon
   return closed;
 }
 
@@ -253,6 +383,14 @@ void Daemon::fill_status(StatusReply* out) const {
   }
   out->set_open_connections(sessions);
   out->set_memory_bytes(memory);
+  const CarryCounts carry = carry_->counts();
+  CarryStatus* to = out->mutable_carry();
+  to->set_capacity_bytes(carry.capacity);
+  to->set_bytes(carry.live);
+  to->set_streams(carry.streams);
+  to->set_evictions(carry.evictions);
+  to->set_evicted_bytes(carry.evicted_bytes);
+  to->set_without_room(carry.unkept);
 }
 
 }  // namespace infertrail

@@ -11,9 +11,11 @@
 #include "capture/probes.h"
 #include "capture/targets.h"
 #include "control/server.h"
+#include "daemon/carry.h"
 #include "daemon/intake.h"
 #include "daemon/pipeline.h"
 #include "daemon/worker.h"
+#include "daemon/written.h"
 #include "identity/credential.h"
 #include "identity/resolver.h"
 #include "infertrail/policy.pb.h"
@@ -28,14 +30,20 @@ class Daemon {
 
   // Until `stop_fd` becomes readable (a signalfd), or a part fails.
   Status run(int stop_fd);
-  // Detaches, records what is open, publishes. The error says what could not be written.
-  Status stop();
+  // Detaches, or with `hand_over` leaves the capture to the next daemon; records what is open,
+  // publishes. The error says what could not be written.
+  Status stop(bool hand_over = false);
 
  private:
   explicit Daemon(const Config& config) : config_(config) {}
   Status open_trail();
   Status open_capture();
   Status open_control();
+  Status start_capture();
+  void note_start();
+  void note_abandoned();
+  Result<std::shared_ptr<const WrittenExchanges>> open_carry();
+  void start_marking();
   Result<std::unique_ptr<Pipeline>> make_pipeline();
   void capture_loop();
   void drain();
@@ -55,6 +63,9 @@ class Daemon {
   std::unique_ptr<Pipeline> own_;           // records that are not traffic
   Resolver resolver_;
   std::unique_ptr<Probes> probes_;
+  std::unique_ptr<Carry> carry_;            // in probes_' memory; the trail's thread calls it
+  std::atomic<Carry*> marking_{nullptr};    // who is told how far the trail is durable
+  bool replayed_ = false;
   std::unique_ptr<Targets> targets_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Intake> intake_;
@@ -62,7 +73,7 @@ class Daemon {
   std::unique_ptr<ControlServer> control_;
   std::atomic<bool> stopping_{false}, capture_failed_{false};
   std::atomic<uint64_t> event_count_{0}, event_bytes_{0};
-  std::array<LossCount, IT_LOSS_KINDS> reported_{};
+  LossCounts reported_{};
   uint64_t reported_missed_ = 0;
   std::thread capture_;
 };

@@ -34,7 +34,11 @@ std::string c_string(const uint8_t* bytes, size_t size) {
 }
 
 GapReason gap_reason(uint8_t loss) {
-  return loss == IT_LOSS_FAULT ? GapReason::kFault : GapReason::kRingFull;
+  switch (loss) {
+    case IT_LOSS_FAULT: return GapReason::kFault;
+    case IT_LOSS_KTLS: return GapReason::kKtls;
+    default: return GapReason::kRingFull;
+  }
 }
 
 StreamMessage message(StreamMessage::Kind kind, StreamId stream, uint64_t monotonic_ns) {
@@ -65,6 +69,94 @@ void Intake::flush() {
   targets_.attach_pending();
 }
 
+void Intake::replay(const Replayer& into) {
+  replaying_ = true;
+  CarryReplay replay;
+  replay.resume = [&](StreamId stream, const Resume& point) {
+    StreamMessage out = message(StreamMessage::Kind::kResume, stream, monotonic_now_ns());
+    out.resume = std::make_unique<Resume>(point);
+    send(std::move(out));
+  };
+  replay.evicted = [&](StreamId stream, uint8_t side, uint64_t from, uint64_t to) {
+    StreamMessage out = message(StreamMessage::Kind::kLoss, stream, monotonic_now_ns());
+    out.side = side;
+    out.offset = from;
+    out.end[0] = to;
+    out.reason = GapReason::kDaemonDown;
+    send(std::move(out));
+  };
+  replay.identity = [&](StreamId stream, const Process& process, const Process& peer) {
+    take_identity(stream, {process, peer});
+  };
+  replay.control = replay.loss = into.control;
+  replay.data = into.data;
+  replay.ended = [&](StreamId stream) {
+    if (stream.tls) ended_before_.push_back(stream.id);
+    if (auto flow = flows_.find(stream.id); !stream.tls && flow != flows_.end()) flow->second.reported_dark = true;
+  };
+  replay.loose = [&](uint64_t handle, std::string_view record) {
+    replayed_handle_ = handle;
+    const auto& header = *reinterpret_cast<const abi::event_header*>(record.data());
+    if (header.type == IT_EXIT)
+      held_exits_.emplace_back(reinterpret_cast<const abi::process_event*>(record.data())->tgid, handle);
+    (header.type == IT_EXIT ? into.control : into.data)(record);
+  };
+  carry_.replay(replay);
+  identities_.clear();
+  replaying_ = false;
+  for (auto& [cookie, flow] : flows_)   // the kill came before the owner's identity was kept
+    if (const uint32_t tgid = flow.tgid; flow.facts.process.pid() != tgid) {
+      flow.tgid = 0;
+      set_owner(&flow, cookie, tgid, monotonic_now_ns());
+    }
+  flush();
+}
+
+// The process may be gone by now, and its number another's: what was known then counts.
+Intake::Identity Intake::identify(StreamId stream, uint32_t tgid, const abi::flow_open_event* flow) {
+  if (replaying_)
+    if (auto known = identities_.find({stream.tls, stream.id}); known != identities_.end()) return known->second;
+  Identity identity{resolver_.process(tgid), flow ? peer_of(*flow) : Process()};
+  if (!replaying_) carry_.identity(stream, identity.process, identity.peer);
+  return identity;
+}
+
+void Intake::take_identity(StreamId stream, Identity identity) {
+  auto flow = flows_.find(stream.id);
+  if (!stream.tls && flow != flows_.end()) {   // its owner was found after its opening
+    flow->second.facts.process = identity.process;
+    flow->second.tgid = identity.process.pid();
+    StreamMessage out = message(StreamMessage::Kind::kOwner, stream, monotonic_now_ns());
+    out.facts = std::make_unique<StreamFacts>(flow->second.facts);
+    if (!flow->second.tls) send(std::move(out));
+  }
+  identities_[{stream.tls, stream.id}] = std::move(identity);
+}
+
+// Until it is handed out nothing else holds it.
+void Intake::on_held(const abi::event_header& header, std::string_view record) {
+  const char* bytes = record.data();
+  switch (header.type) {
+    case IT_FLOW_CLOSE: {
+      const StreamId flow{reinterpret_cast<const abi::flow_close_event*>(bytes)->cookie, false};
+      return carry_.control(flow, record, true);
+    }
+    case IT_TLS_CLOSE: {
+      const StreamId object{reinterpret_cast<const abi::tls_close_event*>(bytes)->object, true};
+      return carry_.control(object, record, true);
+    }
+    case IT_LOSS: {
+      const auto& loss = *reinterpret_cast<const abi::loss_event*>(bytes);
+      if (refused_.contains({loss.is_tls != 0, loss.stream})) return;
+      return carry_.loss({loss.stream, loss.is_tls != 0}, loss.direction, loss.from, loss.to, record);
+    }
+    case IT_EXIT:
+      held_exits_.emplace_back(reinterpret_cast<const abi::process_event*>(bytes)->tgid, carry_.loose(record));
+      return;
+    default: return;   // nothing lives by it
+  }
+}
+
 void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_ns) {
   for (const abi::small_reads& reads : waiting) {
     if (!objects_.contains(reads.object)) continue;
@@ -73,6 +165,8 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
     out.bytes.assign(reinterpret_cast<const char*>(reads.bytes), reads.length);
     send(std::move(out));
   }
+  for (uint64_t object : std::exchange(ended_before_, {}))
+    if (objects_.contains(object)) end_object(object, nullptr, monotonic_now_ns());
   const uint64_t now = unix_now_ns();
   for (auto& [cookie, flow] : flows_) {
     if (!flow.tls || flow.bound || flow.reported_dark || now - flow.opened_ns < kDarkAfterNs) continue;
@@ -81,6 +175,7 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
   while (!orphans_.empty() && now - orphans_.front().time_ns > kOrphanNs) {
     spdlog::warn("orphan_bytes={} state=lost reason=\"its connection never appeared\"",
                  orphans_.front().bytes.size());
+    carry_.release(orphans_.front().carried);
     orphans_.pop_front();
   }
   for (size_t worker = 0; worker < workers_; worker++) {
@@ -95,6 +190,7 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
 void Intake::report_dark(uint64_t cookie, OpenFlow* flow) {
   if (std::exchange(flow->reported_dark, true)) return;
   targets_.note_blind(flow->tgid);
+  carry_.ended({cookie, false});   // the next daemon need not say it again
   if (dark_) dark_(flow->facts);
   spdlog::warn("flow={} client={} server={} pid={} state=\"TLS NOT VISIBLE\"", cookie,
                flow->facts.flow.client(), flow->facts.flow.server(), flow->tgid);
@@ -124,8 +220,14 @@ void Intake::on_exit(const abi::process_event& event) {
   std::vector<uint64_t> ended;
   for (auto& [object, tgid] : objects_)
     if (tgid == event.tgid) ended.push_back(object);
-  for (uint64_t object : ended) end_object(object, nullptr, event.header.time_ns);
+  for (uint64_t object : ended) {
+    carry_.ended({object, true});
+    end_object(object, nullptr, event.header.time_ns);
+  }
   targets_.on_exit(event.tgid);
+  if (held_exits_.empty() || held_exits_.front().first != event.tgid) return;
+  carry_.release(held_exits_.front().second);
+  held_exits_.pop_front();
 }
 
 Process Intake::peer_of(const abi::flow_open_event& event) {
@@ -142,11 +244,14 @@ Process Intake::peer_of(const abi::flow_open_event& event) {
 void Intake::refuse(StreamId stream, uint64_t time_ns) {
   if (refused_.size() >= kRefused) refused_.erase(refused_.begin());   // ids grow: the oldest
   refused_.insert({stream.tls, stream.id});
+  carry_.forget(stream);
   send(message(StreamMessage::Kind::kForget, stream, time_ns));
 }
 
 void Intake::on_flow_open(const abi::flow_open_event& event) {
-  if (!targets_.is_target(event.tgid)) return refuse({event.cookie, false}, event.header.time_ns);
+  if (flows_.contains(event.cookie)) return;   // twice: a daemon was killed before the ring forgot it
+  // What is replayed was a target's when it came.
+  if (!replaying_ && !targets_.is_target(event.tgid)) return refuse({event.cookie, false}, event.header.time_ns);
   OpenFlow open;
   open.tgid = event.tgid;
   open.opened_ns = unix_time_ns(event.header.time_ns);
@@ -164,8 +269,10 @@ void Intake::on_flow_open(const abi::flow_open_event& event) {
   facts.role = event.role;
   facts.pre_attach = event.flags & IT_FLOW_EXISTED;
   facts.flow.set_pre_attach(facts.pre_attach);
-  facts.process = resolver_.process(event.tgid);
-  facts.peer = peer_of(event);
+  Identity identity = identify({event.cookie, false}, event.tgid, &event);
+  facts.process = std::move(identity.process);
+  facts.peer = std::move(identity.peer);
+  carry_control({event.cookie, false}, event);
   targets_.note_flow(event.tgid, open.tls);
   if (!open.tls) {
     StreamMessage out = message(StreamMessage::Kind::kOpen, {event.cookie, false}, event.header.time_ns);
@@ -188,6 +295,7 @@ void Intake::adopt_orphans(const abi::flow_open_event& event) {
     StreamMessage out = message(StreamMessage::Kind::kData, {event.cookie, false}, event.header.time_ns);
     out.time_ns = at->time_ns;
     out.offset = at->sequence - event.base_in;
+    carry_.own(at->carried, {event.cookie, false}, IT_IN, out.offset, at->bytes.size());
     out.bytes = std::move(at->bytes);
     send(std::move(out));
     at = orphans_.erase(at);
@@ -196,8 +304,9 @@ void Intake::adopt_orphans(const abi::flow_open_event& event) {
 
 void Intake::on_flow_close(const abi::flow_close_event& event) {
   refused_.erase({false, event.cookie});
-  early_owners_.erase(event.cookie);
+  const bool never_opened = early_owners_.erase(event.cookie) > 0;
   auto at = flows_.find(event.cookie);
+  if (never_opened && at == flows_.end()) carry_.drop_unused({event.cookie, false});
   if (at == flows_.end()) return;
   if (!at->second.tls) {
     StreamMessage out = message(StreamMessage::Kind::kClose, {event.cookie, false}, event.header.time_ns);
@@ -209,27 +318,34 @@ void Intake::on_flow_close(const abi::flow_close_event& event) {
   } else if (!at->second.bound) {
     report_dark(event.cookie, &at->second);   // too short-lived for tick()
   }
+  if (at->second.tls) carry_.closed({event.cookie, false});   // no session will say so
   flows_.erase(at);
 }
 
 void Intake::on_flow_owner(const abi::flow_owner_event& event) {
   auto at = flows_.find(event.cookie);
   if (at != flows_.end()) return set_owner(&at->second, event.cookie, event.tgid, event.header.time_ns);
-  if (early_owners_.size() >= kEarlyOwners) early_owners_.erase(early_owners_.begin());
+  if (early_owners_.size() >= kEarlyOwners) {
+    carry_.forget({early_owners_.begin()->first, false});
+    early_owners_.erase(early_owners_.begin());
+  }
   early_owners_[event.cookie] = event.tgid;
+  carry_control({event.cookie, false}, event);
 }
 
 void Intake::set_owner(OpenFlow* flow, uint64_t cookie, uint32_t tgid, uint64_t time_ns) {
   if (flow->tgid == tgid) return;
   flow->tgid = tgid;
+  if (replaying_) return;   // the identity that follows says who it is
   flow->facts.process = resolver_.process(tgid);
+  carry_.identity({cookie, false}, flow->facts.process, flow->facts.peer);
   StreamMessage out = message(StreamMessage::Kind::kOwner, {cookie, false}, time_ns);
   out.facts = std::make_unique<StreamFacts>(flow->facts);
   if (!flow->tls) send(std::move(out));
 }
 
 void Intake::on_tls_open(const abi::tls_open_event& event) {
-  if (!targets_.is_target(event.tgid)) {
+  if (!replaying_ && !targets_.is_target(event.tgid)) {
     targets_.on_refused_tls(event.tgid);
     return refuse({event.object, true}, event.header.time_ns);
   }
@@ -238,7 +354,8 @@ void Intake::on_tls_open(const abi::tls_open_event& event) {
   out.facts = std::make_unique<StreamFacts>();
   out.facts->flow.set_tls(true);
   out.facts->flow.set_bind("unresolved");
-  out.facts->process = resolver_.process(event.tgid);
+  out.facts->process = identify({event.object, true}, event.tgid, nullptr).process;
+  carry_control({event.object, true}, event);
   send(std::move(out));
 }
 
@@ -247,6 +364,8 @@ void Intake::on_bind(const abi::bind_event& event) {
   auto flow = flows_.find(event.cookie);
   if (object == objects_.end()) return;
   targets_.note_bound(object->second);
+  carry_control({event.object, true}, event);
+  if (flow != flows_.end()) carry_.link({event.object, true}, {event.cookie, false});
   StreamMessage out = message(StreamMessage::Kind::kBind, {event.object, true}, event.header.time_ns);
   out.facts = std::make_unique<StreamFacts>();
   if (flow != flows_.end()) {
@@ -292,6 +411,9 @@ void Intake::on_loss(const abi::loss_event& event) {
 void Intake::on_data(const abi::data_event& event, std::string_view payload) {
   const bool tls = event.header.type == IT_TLS_DATA;
   if (refused_.contains({tls, event.stream})) return;
+  if (!replaying_)
+    carry_.data({event.stream, tls}, event.direction, event.offset, {reinterpret_cast<const char*>(&event), sizeof(event)},
+                payload);
   StreamMessage out = message(StreamMessage::Kind::kData, {event.stream, tls}, event.header.time_ns);
   out.side = event.direction;
   out.offset = event.offset;
@@ -300,8 +422,10 @@ void Intake::on_data(const abi::data_event& event, std::string_view payload) {
 }
 
 void Intake::on_orphan(const abi::orphan_event& event, std::string_view payload) {
+  const uint64_t carried =
+      replaying_ ? replayed_handle_ : carry_.loose({reinterpret_cast<const char*>(&event), sizeof(event)}, payload);
   orphans_.push_back({event.addresses, static_cast<uint32_t>(event.data.offset),
-                      unix_time_ns(event.data.header.time_ns), std::string(payload)});
+                      unix_time_ns(event.data.header.time_ns), std::string(payload), carried});
 }
 
 }  // namespace infertrail

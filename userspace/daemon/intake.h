@@ -16,6 +16,7 @@
 
 #include "capture/events.h"
 #include "capture/target_events.h"
+#include "daemon/carry.h"
 #include "daemon/message.h"
 #include "identity/resolver.h"
 
@@ -26,8 +27,18 @@ class Intake : public CaptureHandler {
   using Push = std::function<void(size_t worker, std::vector<StreamMessage>)>;
   // A connection whose TLS records were seen and whose plaintext was not.
   using Dark = std::function<void(const StreamFacts&)>;
-  Intake(TargetEvents& targets, Resolver& resolver, size_t workers, Push push, Dark dark = {})
-      : targets_(targets), resolver_(resolver), workers_(workers), push_(std::move(push)), dark_(std::move(dark)) {}
+  // `carry` (null: none) gets each record that a stream lives by, before the ring forgets it.
+  Intake(TargetEvents& targets, Resolver& resolver, size_t workers, Push push, Dark dark = {}, Carry* carry = nullptr)
+      : targets_(targets), resolver_(resolver), workers_(workers), push_(std::move(push)), dark_(std::move(dark)),
+        carry_(carry ? *carry : no_carry_) {}
+
+  // Where the records of the carry go, so that what comes from a killed daemon takes the same way as
+  // what comes from the rings.
+  struct Replayer {
+    std::function<void(std::string_view record)> control, data;
+  };
+  // Once, before the rings are read: what another daemon did not finish goes on.
+  void replay(const Replayer& into);
 
   // After each round of Events: sends what was collected, looks at new mappings.
   void flush();
@@ -52,6 +63,7 @@ class Intake : public CaptureHandler {
   void on_loss(const abi::loss_event& event) override;
   void on_data(const abi::data_event& event, std::string_view payload) override;
   void on_orphan(const abi::orphan_event& event, std::string_view payload) override;
+  void on_held(const abi::event_header& header, std::string_view record) override;
 
  private:
   struct OpenFlow {
@@ -65,6 +77,10 @@ class Intake : public CaptureHandler {
     uint32_t sequence;
     uint64_t time_ns;
     std::string bytes;
+    uint64_t carried;   // handle
+  };
+  struct Identity {
+    Process process, peer;
   };
 
   void send(StreamMessage message);
@@ -74,6 +90,12 @@ class Intake : public CaptureHandler {
   void adopt_orphans(const abi::flow_open_event& event);
   Process peer_of(const abi::flow_open_event& event);
   void end_object(uint64_t object, const uint64_t* ends, uint64_t time_ns);
+  Identity identify(StreamId stream, uint32_t tgid, const abi::flow_open_event* flow);
+  void take_identity(StreamId stream, Identity identity);
+  template <typename Event>
+  void carry_control(StreamId stream, const Event& event) {
+    if (!replaying_) carry_.control(stream, {reinterpret_cast<const char*>(&event), sizeof(event)});
+  }
 
   TargetEvents& targets_;
   Resolver& resolver_;
@@ -88,6 +110,13 @@ class Intake : public CaptureHandler {
   // accept() comes before the first byte, and so before the flow's opening.
   std::map<uint64_t, uint32_t> early_owners_;   // by cookie, bounded
   std::deque<Orphan> orphans_;
+  Carry no_carry_;
+  Carry& carry_;
+  bool replaying_ = false;
+  uint64_t replayed_handle_ = 0;                             // of the record that is replayed
+  std::map<std::pair<bool, uint64_t>, Identity> identities_;  // of the streams that are replayed
+  std::deque<std::pair<uint32_t, uint64_t>> held_exits_;     // tgid and handle, in order
+  std::vector<uint64_t> ended_before_;   // objects of the replay that end when all that ends was handed out
 };
 
 }  // namespace infertrail

@@ -3,9 +3,11 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <cstdio>
 
+#include "capture/pins.h"
 #include "daemon/daemon.h"
 #include "daemon/mounts.h"
 #include "daemon/options.h"
@@ -29,6 +31,15 @@ void set_up_log(const std::string& level) {
   spdlog::set_level(spdlog::level::from_str(level));
 }
 
+int detach(const std::string& pin_dir) {
+  auto removed = detach_leftovers(pin_dir);
+  if (!removed.ok()) return complain(removed.error(), kFailed);
+  for (const Leftover& each : removed.value())
+    std::printf("removed %s: %zu links, %zu maps\n", each.folder.c_str(), each.links, each.maps);
+  if (removed.value().empty()) std::printf("nothing is left in %s\n", pin_dir.c_str());
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -37,8 +48,11 @@ int main(int argc, char** argv) {
   if (options.value().help) return std::fputs(usage().c_str(), stdout) < 0;
   if (options.value().version) return std::printf("infertraild %s\n", kVersion) < 0;
   if (options.value().check_only) return std::puts("configuration and policies are valid") < 0;
+  if (options.value().detach) return detach(options.value().config.capture().pin_dir());
   set_up_log(options.value().config.log_level());
 
+  if (auto status = mount_for_pins(options.value().config.capture().pin_dir()); !status.ok())
+    spdlog::warn("mounts=missing error=\"{}\"", status.error().message);
   if (auto status = mount_missing(); !status.ok()) spdlog::warn("mounts=missing error=\"{}\"", status.error().message);
 
   // Before any thread is made: all of them inherit the mask, the signals come by descriptor.
@@ -46,15 +60,19 @@ int main(int argc, char** argv) {
   sigemptyset(&stop_signals);
   sigaddset(&stop_signals, SIGINT);
   sigaddset(&stop_signals, SIGTERM);
+  sigaddset(&stop_signals, SIGUSR2);
   sigprocmask(SIG_BLOCK, &stop_signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  Fd stop_fd(signalfd(-1, &stop_signals, SFD_CLOEXEC));
+  Fd stop_fd(signalfd(-1, &stop_signals, SFD_CLOEXEC | SFD_NONBLOCK));
 
   auto daemon = Daemon::start(options.value().config);
   if (!daemon.ok()) return complain(daemon.error(), kFailed);
   std::fputs("ready\n", stderr);
   Status ran = daemon.value()->run(stop_fd.get());
-  Status stopped = daemon.value()->stop();
+  signalfd_siginfo signal{};
+  const bool asked = read(stop_fd.get(), &signal, sizeof(signal)) == sizeof(signal);
+  const bool hand_over = asked && (signal.ssi_signo == SIGUSR2 || options.value().config.capture().keep_on_stop());
+  Status stopped = daemon.value()->stop(hand_over);
   if (!ran.ok()) return complain(ran.error(), kFailed);
   if (!stopped.ok()) return complain(stopped.error(), kFailed);
   return 0;

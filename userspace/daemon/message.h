@@ -26,10 +26,20 @@ struct StreamId {
   bool operator==(const StreamId&) const = default;
 };
 
+// Where a stream goes on that another process began to record (daemon/carry.h). Offsets by side.
+struct Resume {
+  uint64_t from[2] = {0, 0};   // nothing before it is needed any more
+  uint32_t count = 0;          // exchanges that began before
+  uint32_t done = 0;           // exchanges from here on that are durable already, in the order of ending
+  uint8_t role = IT_ROLE_UNKNOWN;
+  std::string protocol;
+};
+
 struct StreamMessage {
   // kTick: every byte of every stream up to time_ns has been handed over.
-  enum class Kind { kOpen, kBind, kOwner, kData, kLoss, kClose, kForget, kTick };
+  enum class Kind { kOpen, kBind, kOwner, kData, kLoss, kClose, kForget, kTick, kResume };
   // kForget: not of a chosen process; what is held of it is dropped and never recorded
+  // kResume: the first message of a stream that another process began to record
   Kind kind = Kind::kData;
   StreamId stream;
   uint8_t side = IT_IN;                  // kData, kLoss
@@ -41,6 +51,7 @@ struct StreamMessage {
   GapReason reason = GapReason::kRingFull;
   std::string bytes;                     // kData
   std::unique_ptr<StreamFacts> facts;    // kOpen, kBind; kOwner: process only
+  std::unique_ptr<Resume> resume;        // kResume
 };
 
 }  // namespace infertrail

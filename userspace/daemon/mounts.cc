@@ -1,8 +1,10 @@
 #include "daemon/mounts.h"
 
+#include <linux/magic.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,6 +17,7 @@ namespace infertrail {
 namespace {
 
 constexpr char kTracefs[] = "/sys/kernel/tracing";
+constexpr char kBpf[] = "/sys/fs/bpf";
 constexpr char kCgroup[] = "/sys/fs/cgroup";
 
 Error failed(const std::string& what) {
@@ -22,6 +25,15 @@ Error failed(const std::string& what) {
 }
 
 }  // namespace
+
+Status mount_for_pins(const std::string& pin_dir) {
+  struct statfs about {};
+  if (!pin_dir.starts_with(std::string(kBpf) + "/")) return {};   // the administrator's own mount
+  if (statfs(kBpf, &about) == 0 && about.f_type == BPF_FS_MAGIC) return {};
+  if (mount("bpf", kBpf, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0)
+    return failed(std::string("mount bpf at ") + kBpf);
+  return {};
+}
 
 Status mount_missing() {
   const bool traces = access((std::string(kTracefs) + "/events").c_str(), R_OK) == 0 ||

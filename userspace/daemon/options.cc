@@ -23,7 +23,7 @@ struct Arguments {
 };
 
 const std::vector<std::string> kNames = {"--config", "--trail",  "--socket",  "--target", "--policy",
-                                         "--plaintext-digests", "--check", "--help", "--version"};
+                                         "--plaintext-digests", "--check", "--detach", "--help", "--version"};
 
 Error unknown(const std::string& argument) {
   const std::string near = nearest(argument, kNames);
@@ -47,6 +47,7 @@ Status read_arguments(int argc, char** argv, Arguments* out, Options* options) {
     if (name == "--help" || name == "-h") options->help = true;
     else if (name == "--version") options->version = true;
     else if (name == "--check") options->check_only = true;
+    else if (name == "--detach") options->detach = true;
     else if (name == "--plaintext-digests") out->plaintext_digests = true;
     else if (name == "--config" || name == "--trail" || name == "--socket" || name == "--target" ||
              name == "--policy") {
@@ -119,6 +120,7 @@ std::string usage() {
 
   infertraild [--config FILE] [--trail DIR] [--socket PATH] [--target SELECTOR]...
               [--policy FILE]... [--plaintext-digests] [--check]
+  infertraild --detach [--config FILE]
 
   --config FILE         YAML (default /etc/infertrail/config.yaml; may be missing)
   --trail DIR           where records go (default /var/lib/infertrail)
@@ -128,9 +130,11 @@ std::string usage() {
   --policy FILE         YAML policy (policies/*.yaml); may be repeated
   --plaintext-digests   put sha256 of the unmasked bodies into each record (guessable for short texts)
   --check               read configuration and policies, say what is wrong, and end
+  --detach              remove what a daemon that was killed left attached, say what it was, and end
 
 Runs in the foreground; says "ready" on stderr when capture is attached. SIGINT or SIGTERM ends it
-and leaves nothing attached. Exit codes: 0 ended on request, 1 failed, 2 wrong usage or configuration.
+and leaves nothing attached; SIGUSR2 ends it and leaves the capture attached for the next daemon, which
+records what was said meanwhile, as after kill -9. Exit codes: 0 ended on request, 1 failed, 2 wrong usage or configuration.
 
   sudo infertraild                                   record the known inference servers
   sudo infertraild --target port=8000 --trail ./t    record who listens on port 8000

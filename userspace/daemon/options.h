@@ -11,7 +11,7 @@ namespace infertrail {
 
 struct Options {
   Config config;
-  bool check_only = false, help = false, version = false;
+  bool check_only = false, detach = false, help = false, version = false;
 };
 
 // Errors say which argument is wrong and name the nearest known one.

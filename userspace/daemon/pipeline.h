@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 
 #include "base/result.h"
 #include "daemon/message.h"
@@ -25,9 +26,12 @@ class Pipeline {
       : masker_(std::move(masker)), credentials_(credentials), trail_(trail), counts_(counts),
         plaintext_digests_(plaintext_digests) {}
 
-  void record(const Exchange& exchange, const StreamFacts& facts);
+  // `durable`: called on the trail's thread once the record cannot be lost any more, or here when the
+  // trail refused it for good (counted).
+  void record(const Exchange& exchange, const StreamFacts& facts, StreamId stream,
+              std::function<void()> durable = nullptr);
   // Records that are not traffic: start, stop, targets.
-  void record(Record record);
+  void record(Record record, std::function<void()> durable = nullptr);
 
  private:
   Masker masker_;

@@ -27,8 +27,43 @@ Direction Session::direction_of(uint8_t side) const {
   return to_server ? Direction::kToServer : Direction::kToClient;
 }
 
+void Session::resume(const Resume& point) {
+  facts_.role = point.role;
+  recorded_ = point.done;
+  ResumePoint from;
+  from.count = point.count;
+  from.protocol = point.protocol;
+  for (uint8_t side : {IT_IN, IT_OUT}) {
+    const Direction direction = direction_of(side);
+    from.from[static_cast<size_t>(direction)] = point.from[side];
+    connection_.resume_at(direction, point.from[side]);
+    begun_[side] = point.from[side] > 0;
+  }
+  conversation_.resume(from);
+}
+
+bool Session::recorded_before(const Exchange& exchange) {
+  for (const ExchangeGap& gap : exchange.gaps) diverged_ = diverged_ || gap.gap.reason == GapReason::kDaemonDown;
+  if (diverged_ || recorded_ == 0) return false;
+  recorded_--;
+  return true;
+}
+
+std::optional<Resume> Session::resume_point() const {
+  if (!directed() || !undirected_.empty() || !unbound_.empty()) return std::nullopt;
+  auto from = conversation_.resume_point();
+  if (!from) return std::nullopt;
+  Resume point;
+  point.count = from->count;
+  point.role = facts_.role;
+  point.protocol = from->protocol;
+  for (uint8_t side : {IT_IN, IT_OUT}) point.from[side] = from->from[static_cast<size_t>(direction_of(side))];
+  return point;
+}
+
 void Session::open(StreamFacts facts) {
   opened_ = true;
+  if (facts.role == IT_ROLE_UNKNOWN) facts.role = facts_.role;   // resumed, or decided by what was said
   if (!bound_) facts_ = std::move(facts);
   if (!id_.tls) bound_ = true;
   if (directed()) direct();

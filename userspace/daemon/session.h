@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ class Session {
  public:
   Session(StreamId id, const SessionLimits& limits, uint64_t now_ns);
 
+  // Before anything else: goes on where another process stood.
+  void resume(const Resume& point);
   void open(StreamFacts facts);
   void bind(const StreamFacts& flow);
   void owner(const Process& process) { facts_.process = process; }
@@ -38,6 +41,13 @@ class Session {
 
   // Exchanges that can be recorded now, in order.
   std::vector<Exchange> take(uint64_t now_ns);
+  // Whether the exchange, of those of take() in their order, is one that another process recorded. Not
+  // any more once bytes are missing that it had: what ends then is another exchange, and is recorded.
+  bool recorded_before(const Exchange& exchange);
+  bool diverged() const { return diverged_; }
+  // Right after take(): where to go on once what was taken is durable. Nothing: not from here.
+  std::optional<Resume> resume_point() const;
+  StreamId id() const { return id_; }
   const StreamFacts& facts() const { return facts_; }
   bool closed() const { return closed_; }
   uint64_t last_activity_ns() const { return last_ns_; }
@@ -55,6 +65,8 @@ class Session {
   StreamFacts facts_;
   bool bound_ = false, opened_ = false, closed_ = false;
   bool begun_[2] = {false, false};
+  uint32_t recorded_ = 0;    // exchanges to come that another process recorded
+  bool diverged_ = false;
   uint64_t born_ns_, last_ns_;
   std::deque<StreamMessage> undirected_;
   size_t undirected_bytes_ = 0;

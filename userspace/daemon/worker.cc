@@ -18,6 +18,7 @@ constexpr size_t kQueueItems = 4096;
 
 Worker::Worker(const WorkerOptions& options, std::unique_ptr<Pipeline> pipeline)
     : options_(options),
+      carry_(options.carry ? *options.carry : no_carry_),
       pipeline_(std::move(pipeline)),
       queue_(kQueueItems, options.queue_bytes),
       thread_([this] { run(); }) {}
@@ -50,24 +51,34 @@ void Worker::run() {
       next_tick = std::chrono::steady_clock::now() + kTick;
     }
   }
+  if (leave_open_) return;
   const uint64_t now = unix_now_ns();
   for (auto& [id, session] : sessions_) {
     session->stop(now);
     record(*session);
+    carry_.closed(session->id());
   }
 }
 
 void Worker::handle(StreamMessage message) {
   const uint64_t now = message.time_ns;
+  if (message.kind == StreamMessage::Kind::kTick) {
+    tick(now);
+    ticks_++;
+    return;
+  }
   if (message.kind == StreamMessage::Kind::kForget) {
     sessions_.erase({message.stream.tls, message.stream.id});
     return;
   }
   auto& session = sessions_[{message.stream.tls, message.stream.id}];
   if (!session) {
-    // Data and openings come in different rings: the first of either makes the session.
+    // Data and openings come in different rings: the first of either makes the session. What another
+    // daemon began, begins here with where it stood or with what is not there any more of it.
+    const bool left = message.kind == StreamMessage::Kind::kLoss && message.reason == GapReason::kDaemonDown;
     if (message.kind != StreamMessage::Kind::kOpen && message.kind != StreamMessage::Kind::kData &&
-        message.kind != StreamMessage::Kind::kBind) {
+        message.kind != StreamMessage::Kind::kBind && message.kind != StreamMessage::Kind::kResume && !left) {
+      if (message.kind == StreamMessage::Kind::kClose) carry_.closed(message.stream);
       sessions_.erase({message.stream.tls, message.stream.id});
       return;
     }
@@ -75,22 +86,42 @@ void Worker::handle(StreamMessage message) {
   }
   const StreamId id = message.stream;
   switch (message.kind) {
+    case StreamMessage::Kind::kResume: session->resume(*message.resume); break;
     case StreamMessage::Kind::kOpen: session->open(std::move(*message.facts)); break;
     case StreamMessage::Kind::kBind: session->bind(*message.facts); break;
     case StreamMessage::Kind::kOwner: session->owner(message.facts->process); break;
     case StreamMessage::Kind::kData: session->data(std::move(message)); break;
     case StreamMessage::Kind::kLoss: session->loss(message); break;
     case StreamMessage::Kind::kClose: session->close(message); break;
-    case StreamMessage::Kind::kTick: break;   // above
+    case StreamMessage::Kind::kTick:
     case StreamMessage::Kind::kForget: break;   // above
   }
   record(*session);
-  if (session->closed()) sessions_.erase({id.tls, id.id});
+  if (!session->closed()) return;
+  sessions_.erase({id.tls, id.id});
+  carry_.closed(id);
 }
 
 void Worker::record(Session& session) {
-  for (Exchange& exchange : session.take(now_ns_))
-    pipeline_->record(exchange, session.facts());
+  std::vector<Exchange> taken = session.take(now_ns_);
+  if (taken.empty()) return;
+  const StreamId id = session.id();
+  Carry* const carry = carry_.enabled() ? &carry_ : nullptr;
+  std::optional<Resume> resume = carry ? session.resume_point() : std::nullopt;
+  for (const Exchange& exchange : taken) {
+    const uint64_t ticket = carry_.handed(id, &exchange == &taken.back() ? std::move(resume) : std::nullopt);
+    if (session.recorded_before(exchange) || (!session.diverged() && written(id, exchange.number))) {
+      carry_.durable(id, ticket);
+      continue;
+    }
+    std::function<void()> durable;
+    if (carry) durable = [carry, id, ticket] { carry->durable(id, ticket); };
+    pipeline_->record(exchange, session.facts(), id, std::move(durable));
+  }
+}
+
+bool Worker::written(StreamId stream, uint32_t number) const {
+  return options_.written && options_.written->contains({stream.tls, stream.id, number});
 }
 
 void Worker::tick(uint64_t now_ns) {
@@ -101,7 +132,12 @@ void Worker::tick(uint64_t now_ns) {
     if (now_ns > session.last_activity_ns() && now_ns - session.last_activity_ns() > options_.idle_ns)
       session.stop(now_ns);
     record(session);
-    at = session.closed() ? sessions_.erase(at) : std::next(at);
+    if (!session.closed()) {
+      ++at;
+      continue;
+    }
+    carry_.closed(session.id());
+    at = sessions_.erase(at);
   }
 }
 

@@ -55,6 +55,11 @@ ProcessFacts Resolver::note_exec(ProcessFacts from_kernel) {
   return from_kernel;
 }
 
+void Resolver::note(const ProcessFacts& facts) {
+  std::lock_guard lock(mutex_);
+  remember(facts);
+}
+
 void Resolver::remember(const ProcessFacts& facts) {
   auto [at, fresh] = cache_.try_emplace(facts.pid);
   if (!fresh) by_age_.erase(at->second.age);

@@ -22,6 +22,8 @@ class Resolver {
 
   // What the kernel told at exec; completed from /proc while the process lives.
   ProcessFacts note_exec(ProcessFacts from_kernel);
+  // What an earlier daemon knew about a process that may have ended since.
+  void note(const ProcessFacts& facts);
   // Unknown: only the pid is set.
   Process process(uint32_t pid);
   // The process of this host that listens on the port, looking through `pid`'s network namespace.

@@ -115,6 +115,8 @@ Config default_config() {
   capture.set_max_memory_bytes(512 * kMiB);
   capture.set_workers(2);
   capture.mutable_idle_timeout()->set_seconds(3600);
+  capture.set_pin_dir("/sys/fs/bpf/infertrail");
+  capture.set_carry_bytes(64 * kMiB);
   Trail& trail = *config.mutable_trail_options();
   trail.set_segment_bytes(256 * kMiB);
   trail.mutable_checkpoint_interval()->set_seconds(1);
@@ -153,6 +155,11 @@ Status check_config(const Config& config, const std::vector<std::string>& known_
     check.fail("capture.workers: " + std::to_string(capture.workers()) +
                " is not between 1 and 64");
   check.seconds("capture.idle_timeout", capture.idle_timeout(), 1, 30 * 86400);
+  if (capture.carry_bytes() != 0) check.size("capture.carry_bytes", capture.carry_bytes(), 2 * kMiB, 1024 * kMiB);
+  if (!capture.pin_dir().empty()) check.absolute("capture.pin_dir", capture.pin_dir());
+  if (capture.pin_dir().ends_with('/')) check.fail("capture.pin_dir: ends with '/'");
+  if (capture.keep_on_stop() && capture.pin_dir().empty())
+    check.fail("capture.keep_on_stop: needs capture.pin_dir");
   const Trail& trail = config.trail_options();
   check.size("trail_options.segment_bytes", trail.segment_bytes(), kMiB, 16 * kGiB);
   check.seconds("trail_options.checkpoint_interval", trail.checkpoint_interval(), 1, 3600);

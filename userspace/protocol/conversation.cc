@@ -1,6 +1,7 @@
 #include "protocol/conversation.h"
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 namespace infertrail {
@@ -136,6 +137,28 @@ void Conversation::give_up(uint64_t time_ns) {
   stitcher_.finish(GapReason::kMemoryLimit, time_ns);
   parser_ = make_undecoded("given up to stay within the memory limit");
   name_ = "undecoded";
+}
+
+std::optional<ResumePoint> Conversation::resume_point() const {
+  if (!parser_) return std::nullopt;
+  const bool undecoded = name_ == std::string_view("undecoded");
+  auto point = stitcher_.resume_point(
+      {parser_->boundary(Direction::kToServer), parser_->boundary(Direction::kToClient)}, undecoded);
+  if (!point) return point;
+  const bool ended = !undecoded && !parser_->boundary(Direction::kToServer);   // both directions are
+  point->protocol = ended ? "undecoded" : name_;
+  return point;
+}
+
+void Conversation::resume(const ResumePoint& point) {
+  stitcher_.resume(point);
+  if (point.protocol == "undecoded") {
+    for (Direction direction : {Direction::kToServer, Direction::kToClient})   // its first part said why
+      if (point.from[static_cast<size_t>(direction)] > 0) stitcher_.lost(direction, nullptr, "");
+    return choose("undecoded", make_undecoded("no protocol fits the first bytes"));
+  }
+  for (const Protocol& row : protocols())
+    if (point.protocol == row.name) choose(row.name, row.make());
 }
 
 size_t Conversation::memory_bytes() const {

@@ -41,6 +41,10 @@ class Conversation : public StreamSink {
   void give_up(uint64_t time_ns);
   // Finished exchanges in the order in which they ended, moved out.
   std::vector<Exchange> take() { return stitcher_.take(); }
+  // Valid when everything finished was taken and is kept for good by the time it is used.
+  std::optional<ResumePoint> resume_point() const;
+  // Instead of the beginning, before anything else: goes on where another one stood.
+  void resume(const ResumePoint& point);
   size_t memory_bytes() const;
   // The protocol's name; "" while it is not known, "undecoded" when no parser fits.
   const char* protocol() const { return name_; }

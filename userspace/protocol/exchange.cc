@@ -49,7 +49,10 @@ AnswerTo Stitcher::answer_to(uint64_t time_ns) {
   return {AnswerTo::State::kUnseen, {}, false};
 }
 
-void Stitcher::seen(const Chunk& chunk, Exchange& exchange) {
+void Stitcher::seen(const Chunk& chunk, Open& open) {
+  Exchange& exchange = open.exchange;
+  auto& begun = open.begun[static_cast<size_t>(chunk.direction)];
+  if (!begun) begun = chunk.offset;
   bool request = chunk.direction == Direction::kToServer;
   uint64_t& first = request ? exchange.request_first_ns : exchange.response_first_ns;
   uint64_t& last = request ? exchange.request_last_ns : exchange.response_last_ns;
@@ -92,7 +95,7 @@ void Stitcher::begin_request(Head head, const Chunk& first) {
   exchange.version = std::move(head.version);
   exchange.request_headers = std::move(head.headers);
   append(&exchange.notes, std::move(head.notes));
-  seen(first, exchange);
+  seen(first, open);
   take_pending(Direction::kToServer, open);
 }
 
@@ -111,7 +114,7 @@ void Stitcher::begin_response(Head head, const Chunk& first) {
   exchange.reason = std::move(head.reason);
   exchange.response_headers = std::move(head.headers);
   append(&exchange.notes, std::move(head.notes));
-  seen(first, exchange);
+  seen(first, *open);
   take_pending(Direction::kToClient, *open);
 }
 
@@ -127,7 +130,7 @@ void Stitcher::interim(const Head& head) {
 void Stitcher::body(const Chunk& chunk) {
   Open* open = current(chunk.direction);
   IT_CHECK(open != nullptr);
-  seen(chunk, open->exchange);
+  seen(chunk, *open);
   (chunk.direction == Direction::kToServer ? open->request : open->response).add(chunk);
 }
 
@@ -155,7 +158,10 @@ void Stitcher::hole(const StreamGap& gap) {
   Side& from = side(gap.direction);
   if (gap.to != UINT64_MAX) from.position = gap.to;
   if (from.lost) {
-    undecoded_part(gap.direction).exchange.gaps.push_back({gap, ""});
+    Open& part = undecoded_part(gap.direction);
+    part.exchange.gaps.push_back({gap, ""});
+    auto& begun = part.begun[static_cast<size_t>(gap.direction)];
+    if (!begun) begun = gap.from;
   } else if (Open* open = current(gap.direction)) {
     open->exchange.gaps.push_back({gap, ""});
     (gap.direction == Direction::kToServer ? open->request : open->response).hole();
@@ -173,7 +179,7 @@ void Stitcher::lost(Direction direction, const StreamGap* gap, std::string note)
     from.pending.push_back(*from.gap);
     from.unreported = true;
     if (gap->to != UINT64_MAX) from.position = gap->to;
-  } else {
+  } else if (!note.empty()) {
     from.pending_notes.push_back(note);
   }
   from.note = std::move(note);
@@ -207,6 +213,37 @@ void Stitcher::settle() {
 std::vector<Exchange> Stitcher::take() {
   finished_bytes_ = 0;
   return std::exchange(finished_, {});
+}
+
+std::optional<ResumePoint> Stitcher::resume_point(
+    std::array<std::optional<uint64_t>, 2> boundaries, bool undecoded) const {
+  for (const Side& from : sides_)
+    if (!from.pending.empty() || !from.pending_notes.empty()) return std::nullopt;
+  if (sides_[0].lost && sides_[1].lost && open_.empty()) undecoded = true;
+  ResumePoint point;
+  point.count = count_ - static_cast<uint32_t>(open_.size()) - (undecoded_ ? 1 : 0);
+  if (undecoded) {
+    if (!open_.empty()) return std::nullopt;
+    for (size_t i = 0; i < 2; i++)
+      point.from[i] = undecoded_ && undecoded_->begun[i] ? *undecoded_->begun[i] : sides_[i].position;
+    return point;
+  }
+  if (undecoded_) return std::nullopt;
+  for (size_t i = 0; i < 2; i++) {
+    if (sides_[i].lost || !boundaries[i]) return std::nullopt;
+    point.from[i] = *boundaries[i];
+    for (const Open& open : open_)
+      if (open.begun[i]) point.from[i] = std::min(point.from[i], *open.begun[i]);
+  }
+  // Those that are open must be the newest: their numbers are given again.
+  for (const Open& open : open_)
+    if (open.exchange.number <= point.count) return std::nullopt;
+  return point;
+}
+
+void Stitcher::resume(const ResumePoint& point) {
+  count_ = point.count;
+  for (size_t i = 0; i < 2; i++) sides_[i].position = point.from[i];
 }
 
 size_t Stitcher::memory_bytes() const {

@@ -41,6 +41,13 @@ struct Exchange {
   uint64_t response_first_ns = 0, response_last_ns = 0;
 };
 
+// Where a new Conversation can go on as this one would, once the exchanges taken so far are safe.
+struct ResumePoint {
+  std::array<uint64_t, 2> from{};  // stream offset by Direction: nothing before it is needed
+  uint32_t count = 0;              // exchanges that began before
+  std::string protocol;            // Conversation::protocol()
+};
+
 struct ConversationLimits {
   size_t max_body_bytes = 16u << 20;  // kept per body; the rest is counted and hashed
   bool digests = true;
@@ -69,6 +76,11 @@ class Stitcher : public MessageSink {
   void finish(GapReason reason, uint64_t time_ns);
 
   std::vector<Exchange> take();
+  // With the parser's boundaries; nothing when what is to come depends on what was before. `protocol`
+  // stays empty here.
+  std::optional<ResumePoint> resume_point(std::array<std::optional<uint64_t>, 2> boundaries,
+                                          bool undecoded) const;
+  void resume(const ResumePoint& point);
   size_t open_count() const { return open_.size(); }
   size_t memory_bytes() const;
 
@@ -81,6 +93,7 @@ class Stitcher : public MessageSink {
     BodyBuilder request, response;
     bool request_done = false, response_done = false;
     bool broken = false;  // a part is missing that no gap of the stream names
+    std::array<std::optional<uint64_t>, 2> begun;  // offset of its first byte or gap, by Direction
   };
   struct Side {
     bool lost = false;
@@ -96,7 +109,7 @@ class Stitcher : public MessageSink {
   Open& begin_exchange(bool front);
   Open* current(Direction direction);
   Open* unanswered();
-  void seen(const Chunk& chunk, Exchange& exchange);
+  void seen(const Chunk& chunk, Open& open);
   void take_pending(Direction direction, Open& open);
   void begin_request(Head head, const Chunk& first);
   void begin_response(Head head, const Chunk& first);

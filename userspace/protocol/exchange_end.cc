@@ -89,7 +89,7 @@ void Stitcher::undecoded(const Chunk& chunk) {
         part_bytes - std::min<size_t>(part_bytes, open.request.bytes() + open.response.bytes());
     Chunk piece = rest;
     piece.bytes = rest.bytes.substr(0, room);
-    seen(piece, open.exchange);
+    seen(piece, open);
     (chunk.direction == Direction::kToServer ? open.request : open.response).add(piece);
     rest.bytes.remove_prefix(piece.bytes.size());
     rest.offset += piece.bytes.size();

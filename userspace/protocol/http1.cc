@@ -134,6 +134,12 @@ void Http1::end_half(Half& half, std::optional<GapReason> cut, uint64_t time_ns,
   lose(half, &gap, "", give_back, out);
 }
 
+std::optional<uint64_t> Http1::boundary(Direction direction) const {
+  const Half& half = halves_[static_cast<size_t>(direction)];
+  if (half.state == State::kUndecoded || awaiting_ || upgraded_) return std::nullopt;
+  return half.begun.value_or(half.position);
+}
+
 size_t Http1::memory_bytes() const {
   size_t total = sizeof *this;
   for (const Half& half : halves_)

@@ -48,6 +48,7 @@ struct Half {
   uint64_t position = 0;  // behind the last byte or gap
   unsigned blanks = 0;
   bool seen = false;    // any byte or gap so far
+  std::optional<uint64_t> begun;  // where the message in progress began, with its interim answers
   std::string method;   // of the request that is being answered
   bool newest = false;  // and whether it was the newest
   std::deque<Waiting> waiting;
@@ -60,6 +61,7 @@ class Http1 : public Parser {
   void gap(const StreamGap& gap, MessageSink& out) override;
   void finish(std::optional<GapReason> cut, uint64_t time_ns, MessageSink& out) override;
   size_t memory_bytes() const override;
+  std::optional<uint64_t> boundary(Direction direction) const override;
 
  private:
   Half& half(Direction direction) { return halves_[static_cast<size_t>(direction)]; }

@@ -73,6 +73,7 @@ size_t Http1::start(Half& half, const Chunk& chunk, MessageSink& out) {
   begin_text(half, State::kHead);
   half.first = chunk;
   half.first.bytes = {};
+  if (!half.begun) half.begun = chunk.offset;
   return 0;
 }
 
@@ -198,6 +199,7 @@ void Http1::trailer_done(Half& half, uint64_t time_ns, MessageSink& out) {
 
 void Http1::message_end(Half& half, uint64_t time_ns, MessageSink& out) {
   begin_text(half, State::kStart);
+  half.begun.reset();
   out.end(half.direction, time_ns);
 }
 

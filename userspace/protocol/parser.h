@@ -82,6 +82,10 @@ class Parser {
   // whatever was waiting; what a message in progress still lacks becomes a gap.
   virtual void finish(std::optional<GapReason> cut, uint64_t time_ns, MessageSink& out) = 0;
   virtual size_t memory_bytes() const = 0;
+  // Where the message in progress of that direction began, or where the next one will: a new parser
+  // that is fed from there on both directions says the same as this one. Nothing: there is no such
+  // place, because what is to come depends on what was before.
+  virtual std::optional<uint64_t> boundary(Direction) const { return std::nullopt; }
 };
 
 enum class Looks : uint8_t { kNo, kMaybe, kYes };  // kMaybe: more bytes are needed

@@ -13,6 +13,7 @@ const char* gap_reason_name(GapReason reason) {
     case GapReason::kMemoryLimit: return "memory_limit";
     case GapReason::kConnectionReset: return "connection_reset";
     case GapReason::kProbeMissed: return "probe_missed";
+    case GapReason::kKtls: return "ktls";
   }
   return "unknown";
 }

@@ -22,6 +22,7 @@ enum class GapReason : uint8_t {
   kMemoryLimit,      // held bytes were given up to stay within the memory bound
   kConnectionReset,  // the connection ended inside a message
   kProbeMissed,      // the kernel reported probe hits it could not serve
+  kKtls,             // a file that the kernel encrypted itself (SSL_sendfile): counted, not seen
 };
 const char* gap_reason_name(GapReason reason);
 

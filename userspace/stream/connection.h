@@ -30,6 +30,8 @@ class Connection {
 
   // The connection is older than the capture: [0, offset) of this direction was never seen.
   void start_at(Direction direction, uint64_t offset, uint64_t time_ns = 0);
+  // Instead of the beginning: what is before `offset` was given out by another one.
+  void resume_at(Direction direction, uint64_t offset) { at(direction).next = offset; }
   void add(const Segment& segment);
   // [from, to) was lost and will not come (to == UINT64_MAX: length unknown). Bytes of the range
   // that did arrive still count; only what is really missing becomes a gap with this reason.

@@ -44,8 +44,9 @@ Status TrailWriter::push(Item item) {
   return Error{Code::kInvalid, "the trail is closed: the record was not taken"};
 }
 
-Status TrailWriter::append(Record record) {
+Status TrailWriter::append(Record record, std::function<void()> durable) {
   TRY(Item item, make_item(record));
+  item.durable = std::move(durable);
   record.Clear();  // its memory is free while we wait for room
   return push(std::move(item));
 }
@@ -199,6 +200,7 @@ void TrailWriter::acknowledge(std::vector<Item>& items, const Sequencer::Place& 
   }
   changed_.notify_all();
   for (size_t i = 0; i < items.size(); i++) {
+    if (items[i].durable) items[i].durable();
     if (options_.on_sequenced) options_.on_sequenced(first + i, items[i].entry.id);
     Waiter* waiter = items[i].waiter;
     if (waiter == nullptr) continue;

@@ -72,8 +72,9 @@ class TrailWriter {
   static Result<std::unique_ptr<TrailWriter>> open(const TrailOptions& options);
   ~TrailWriter();
 
-  // Takes the record; blocks while the queue is full. Success means queued, not yet durable.
-  Status append(Record record);
+  // Takes the record; blocks while the queue is full. Success means queued, not yet durable. `durable`
+  // is called on the trail's thread once it is; must be quick. Not called when close() gives it up.
+  Status append(Record record, std::function<void()> durable = nullptr);
   // Blocks until the record is durable; its index.
   Result<uint64_t> append_durable(Record record);
 
@@ -96,6 +97,7 @@ class TrailWriter {
     Entry entry;
     IndexRow row;
     Waiter* waiter = nullptr;  // on the stack of a blocked append_durable()
+    std::function<void()> durable;
   };
   using Clock = std::chrono::steady_clock;
 

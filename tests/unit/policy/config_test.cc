@@ -95,6 +95,9 @@ TEST(CheckConfig, EveryRangeHasItsMessage) {
             "capture.data_ring_bytes: 96MiB is not a power of two");
   EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_control_ring_bytes(4096); }),
             "capture.control_ring_bytes: 4KiB is not between 64KiB and 1GiB");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_carry_bytes(1 << 20); }),
+            "capture.carry_bytes: 1MiB is not between 2MiB and 1GiB");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_carry_bytes(0); }), "");
   EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_max_body_bytes(1 << 30); }),
             "capture.max_body_bytes: 1GiB is not between 1KiB and 256MiB\n"
             "capture.max_body_bytes: larger than capture.max_memory_bytes");
@@ -110,6 +113,15 @@ TEST(CheckConfig, EveryRangeHasItsMessage) {
             "trail: \"x\" is not an absolute path");
   EXPECT_EQ(error_after([](Config* c) { c->set_socket("/" + std::string(120, 's')); }),
             "socket: the path is longer than 107 bytes");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_pin_dir("pins"); }),
+            "capture.pin_dir: \"pins\" is not an absolute path");
+  EXPECT_EQ(error_after([](Config* c) { c->mutable_capture()->set_pin_dir("/sys/fs/bpf/x/"); }),
+            "capture.pin_dir: ends with '/'");
+  EXPECT_EQ(error_after([](Config* c) {
+              c->mutable_capture()->set_pin_dir("");
+              c->mutable_capture()->set_keep_on_stop(true);
+            }),
+            "capture.keep_on_stop: needs capture.pin_dir");
 }
 
 }  // namespace
