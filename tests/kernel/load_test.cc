@@ -8,7 +8,7 @@
 namespace infertrail::testing_kernel {
 namespace {
 
-TEST(LoadTest, EveryProgramLoadsAndWhatIsMissingIsSaid) {
+TEST(LoadTest, Trap55_EveryProgramLoadsAndWhatIsMissingIsSaid) {
   if (std::string why = missing(); !why.empty()) GTEST_SKIP() << why;
   auto probes = Probes::open({});
   ASSERT_TRUE(probes.ok()) << probes.error().message;

@@ -34,7 +34,7 @@ TEST_F(PlainTest, ManySmallWrites) {
   both_ends({"response=30000", "write_size=100"}, {"request=30000", "write_size=77", "response=30000"}, 1);
 }
 
-TEST_F(PlainTest, SendfileIsSeen) {
+TEST_F(PlainTest, Trap49_SendfileIsSeen) {
   char path[] = "/tmp/infertrail-sendfile-XXXXXX";
   const int fd = mkstemp(path);
   ASSERT_GE(fd, 0);
@@ -50,7 +50,7 @@ TEST_F(PlainTest, OverIPv6) { both_ends({"conns=5", "family=6"}, {"conns=5", "fa
 
 TEST_F(PlainTest, HalfClosed) { both_ends({}, {"halfclose=1", "response=500000"}, 1); }
 
-TEST_F(PlainTest, AnswerOf64MiB) { both_ends({}, {"response=67108864"}, 1); }
+TEST_F(PlainTest, Trap13_AnswerOf64MiB) { both_ends({}, {"response=67108864"}, 1); }
 
 TEST_F(PlainTest, AResetInTheMiddleEndsBothFlows) {
   Pair pair({"reset=1"}, {"reset=1", "response=8000000"});
@@ -79,7 +79,7 @@ TEST_F(PlainTest, AResetInTheMiddleEndsBothFlows) {
   }
 }
 
-TEST_F(PlainTest, AConnectionOlderThanTheTargetBeginsWhereItStands) {
+TEST_F(PlainTest, Trap11_AConnectionOlderThanTheTargetBeginsWhereItStands) {
   Pair pair({}, {"parts=2"});
   pair.go();
   pair.client.expect("part");
@@ -131,7 +131,7 @@ TEST_F(PlainTest, TheOtherEndIsNamed) {
     EXPECT_EQ(pair_->client.pid(), flow.open.peer_tgid);
 }
 
-TEST_F(PlainTest, TheWorkerThatAcceptedIsNamed) {
+TEST_F(PlainTest, Trap47_TheWorkerThatAcceptedIsNamed) {
   both_ends({"workers=3", "conns=2"}, {"conns=6"}, 6);
   for (const Told& told : pair_->server.told()) {
     EXPECT_NE(pair_->server.pid(), told.pid);

@@ -36,7 +36,7 @@ class TargetsTest : public SharedStand {
   }
 };
 
-TEST_F(TargetsTest, AShortLifeIsCapturedFromItsFirstByte) {
+TEST_F(TargetsTest, Trap18_AShortLifeIsCapturedFromItsFirstByte) {
   Pair servers({"conns=5"}, {"conns=0"});
   add("comm=it_pee?");
   servers.server.go();
@@ -49,7 +49,7 @@ TEST_F(TargetsTest, AShortLifeIsCapturedFromItsFirstByte) {
   }
 }
 
-TEST_F(TargetsTest, AShortLifeWithAKnownTlsLibraryIsCapturedFromItsFirstByte) {
+TEST_F(TargetsTest, Trap18_AShortLifeWithAKnownTlsLibraryIsCapturedFromItsFirstByte) {
   Pair servers({"conns=5", "tls=1"}, {"conns=0"});
   add("comm=it_peer");   // the waiting server maps the library: it is probed now
   servers.server.go();
@@ -83,7 +83,7 @@ TEST_F(TargetsTest, AListenerOnAChosenPortIsCapturedBeforeAnybodyReadsEvents) {
   EXPECT_TRUE(stand().seen().flows_of(client.pid()).empty());
 }
 
-TEST_F(TargetsTest, FiveHundredConnectionsLeaveNothing) {
+TEST_F(TargetsTest, Trap06_FiveHundredConnectionsLeaveNothing) {
   const auto start = entries();
   Pair pair({"tls=1", "conns=500"}, {"tls=1", "forks=10", "conns=50", "request=10", "response=10"});
   stand().watch(pair.server, true);

@@ -28,7 +28,7 @@ class TlsBindingTest : public SharedStand {
   std::unique_ptr<Pair> pair_;
 };
 
-TEST_F(TlsBindingTest, AnAddressUsedAgainIsANewObject) {
+TEST_F(TlsBindingTest, Trap42_AnAddressUsedAgainIsANewObject) {
   both_ends({"conns=40"}, {"conns=40", "random=2000"}, 40);
   std::set<uint64_t> addresses;
   for (const Told& told : pair_->client.told()) addresses.insert(told.ssl);
@@ -36,7 +36,7 @@ TEST_F(TlsBindingTest, AnAddressUsedAgainIsANewObject) {
   EXPECT_EQ(40u, stand().seen().objects_of(pair_->client.pid()).size());
 }
 
-TEST_F(TlsBindingTest, TheSameAddressInTwoProcessesIsTwoObjects) {
+TEST_F(TlsBindingTest, Trap05_TheSameAddressInTwoProcessesIsTwoObjects) {
   both_ends({"conns=12"}, {"forks=3", "conns=4", "random=3000"}, 12);
   std::map<uint64_t, std::set<uint32_t>> users;
   for (const Told& told : pair_->client.told()) users[told.ssl].insert(told.pid);
@@ -44,15 +44,15 @@ TEST_F(TlsBindingTest, TheSameAddressInTwoProcessesIsTwoObjects) {
       << "no address was used by two processes: this proves nothing";
 }
 
-TEST_F(TlsBindingTest, ForkedWorkersThatAccept) {
+TEST_F(TlsBindingTest, Trap43_ForkedWorkersThatAccept) {
   both_ends({"workers=3", "conns=4"}, {"conns=12", "random=3000"}, 12);
 }
 
-TEST_F(TlsBindingTest, HelloRetryRequestsAreNotMistaken) {
+TEST_F(TlsBindingTest, Trap39_HelloRetryRequestsAreNotMistaken) {
   both_ends({"conns=20", "groups=P-384"}, {"conns=20", "groups=X25519:P-384"}, 20);
 }
 
-TEST_F(TlsBindingTest, Tls12ServersSendTheSameCertificate) {
+TEST_F(TlsBindingTest, Trap39_Tls12ServersSendTheSameCertificate) {
   both_ends({"conns=30", "version=1.2"}, {"forks=3", "conns=10", "version=1.2"}, 30);
 }
 
@@ -88,7 +88,7 @@ TEST_F(TlsBindingTest, TlsInsideTlsIsTwoObjectsAndOnlyTheOuterHasASocket) {
   }
 }
 
-TEST_F(TlsBindingTest, AConnectionOlderThanTheCaptureIsBoundAtItsNextWrite) {
+TEST_F(TlsBindingTest, Trap11_AConnectionOlderThanTheCaptureIsBoundAtItsNextWrite) {
   Pair pair({"tls=1"}, {"tls=1", "parts=2"});
   pair.go();
   pair.client.expect("part");

@@ -115,8 +115,8 @@ TEST_F(TrapsTest, Trap36_ConnectionsOverUnixSocketsEndAndKeepNothing) {
   std::map<std::string, size_t> start;
   for (const char* map : {"tls_objects", "calls", "small", "fingerprints"}) start[map] = stand().probes().entries(map);
   const std::string path = testing::TempDir() + "it_unix_" + std::to_string(getpid());
-  pair_ = std::make_unique<Pair>(std::vector<std::string>{"tls=1", "conns=5", "unix=" + path},
-                                 std::vector<std::string>{"tls=1", "conns=5", "unix=" + path});
+  pair_ = std::make_unique<Pair>(std::vector<std::string>{"tls=1", "version=1.2", "conns=5", "unix=" + path},
+                                 std::vector<std::string>{"tls=1", "version=1.2", "conns=5", "unix=" + path});
   stand().watch(pair_->server, true);
   stand().watch(pair_->client, true);
   pair_->go();
