@@ -70,7 +70,10 @@ class Errors(unittest.TestCase):
         daemon = self.lab.daemon()
         self.assertIn("lock", self.refused(1, trail=daemon.trail))
         os.makedirs(self.lab.path("b"))
-        done = subprocess.run([os.path.join(lab.BIN, "infertraild"), "--trail", self.lab.path("b/trail"), "--socket", daemon.socket],
+        with open(self.lab.path("b/config.yaml"), "w") as config:
+            config.write("capture:\n  pin_dir: \"\"\n")   # else the capture's own lock is met first
+        done = subprocess.run([os.path.join(lab.BIN, "infertraild"), "--config", self.lab.path("b/config.yaml"), "--trail",
+                               self.lab.path("b/trail"), "--socket", daemon.socket],
                               capture_output=True, text=True, timeout=lab.PATIENCE)
         self.assertEqual(done.returncode, 1)
         self.assertIn("another infertraild answers here", done.stderr)

@@ -139,6 +139,7 @@ class Ledger(unittest.TestCase):
         except (TimeoutError, ssl.SSLError):
             pass
         lab.wait_for("the server to be held", lambda: state() == "T")
+        self.lab.kills = True
         daemon.process.kill()
         daemon.process.wait()
         self.addCleanup(sock.close)
