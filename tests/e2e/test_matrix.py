@@ -23,6 +23,7 @@ GROUP = 4   # rows that are busy together when the daemon comes
 
 # Cells that are not right yet: (program, cell or "*") -> why. They run, and may lose, but never be wrong.
 KNOWN = {
+    ("go client", "fresh"): "the first process of a file that was never probed is faster than its probes",
     ("go net/http tls", "midlife"): "a Read that waited when the probes came is not seen: its bytes are lost",
     ("go client", "midlife"): "a Read that waited when the probes came is not seen: its bytes are lost",
 }
@@ -87,8 +88,11 @@ class Run:
         lab.wait_for(self.row.name + " to be busy", busy, PATIENCE)
 
     def tell(self):
-        self.process.stdin.write("attached\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write("attached\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError("ended (%s) while the daemon came: %s" % (self.process.wait(), self.problem())) from None
 
     def finish(self):
         if self.process.wait(PATIENCE) != 0:
@@ -105,7 +109,10 @@ class Run:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:   # it ended before it was told
+            pass
         for file in self.files:
             file.close()
         self.folder.cleanup()
@@ -186,7 +193,7 @@ def judge(row, trail, calls):
             total += 1
             right += good == 1
             if good != 1:
-                near = [r for r in trail.rest if r["flow"]["client"].endswith(":%d" % call["port"])]
+                near = [r for r in trail.rest if r.get("flow", {}).get("client", "").endswith(":%d" % call["port"])]
                 examples.append("not right: %s: %s; all of that path: %s; not exchanges: %s" % (
                     call, found, trail.by_path.get(call["path"]), near))
     return Cell(right, total, wrong, unresolved, gaps, examples)
@@ -373,7 +380,8 @@ class Matrix(unittest.TestCase):
             daemon = cls.daemon(name)
             for run in runs:
                 run.tell()
-            cls.ask("/release")
+            if any(run.row.name == "curl" for run in runs):
+                cls.ask("/release")   # for good: nobody is held after this
             for run in runs:
                 run.finish()
         finally:

@@ -349,18 +349,21 @@ void Targets::sweep_processes(bool with_ports) {
   }
 }
 
-void Targets::sweep() {
+void Targets::sweep(bool drained) {
   std::lock_guard lock(mutex_);
   sweep_processes(false);   // listen() events tell about ports
-  decide_strays();
-  std::vector<uint32_t> gone;
+  if (drained) decide_strays();
+  std::set<uint32_t> gone;
   for (auto& [tgid, info] : targets_) {
     if (kill(static_cast<pid_t>(tgid), 0) != 0 && errno == ESRCH)
-      gone.push_back(tgid);
+      gone.insert(tgid);
     else
       scan_libraries(tgid);
   }
-  for (uint32_t tgid : gone) drop(tgid);   // its exit event was lost
+  if (drained)   // what it did before it ended was handed out, and its end was not: that event was lost
+    for (uint32_t tgid : gone)
+      if (gone_.contains(tgid)) drop(tgid);
+  gone_ = std::move(gone);
   check_libraries();
   release_libraries();
 }

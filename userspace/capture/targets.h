@@ -67,7 +67,9 @@ class Targets : public TargetEvents {
   using Blind = std::function<uint64_t(uint32_t tgid)>;
   void judge_by(Blind blind) { blind_ = std::move(blind); }
   // Finds what events cannot tell: processes that changed, libraries of new mappings. Every few seconds.
-  void sweep();
+  // `drained`: the rings were read up to now. Before that, nothing is concluded from a process that is
+  // gone or unknown: what it did may still be in them.
+  void sweep(bool drained);
   void attach_pending() override;
 
   bool is_target(uint32_t tgid) const override;
@@ -111,6 +113,7 @@ class Targets : public TargetEvents {
   std::map<InodeKey, Library> libraries_;
   Blind blind_;
   bool restoring_ = false;
+  std::set<uint32_t> gone_;      // had ended at the last sweep, and no event had told it
   std::set<uint32_t> strays_;    // in the kernel's map at the last sweep, and unknown here
   TlsFiles files_;
   std::set<uint32_t> pending_;   // mapped something executable, not looked at yet

@@ -258,7 +258,7 @@ void Daemon::capture_loop() {
       next_tick = now + 100ms;
     }
     if (now >= next_sweep) {
-      targets_->sweep();
+      targets_->sweep(events_->drained());
       next_sweep = now + 5s;
     }
   }
