@@ -136,6 +136,21 @@ struct {
   __type(value, struct call);
 } calls __weak SEC(".maps");
 
+/* While two generations may act, both run one after the other at each hit of a uprobe, and only one may
+ * count, advance or free. The newer decides and says so here, the older follows. */
+struct claim_key {
+  u64 id;
+  u64 place;
+};
+#define CLAIM_TAKEN 1   /* by the newer */
+#define CLAIM_LEFT 2    /* to the older */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 16384);
+  __type(key, struct claim_key);
+  __type(value, u32);
+} claims __weak SEC(".maps");
+
 /* TLS objects seen, by process and address; id is never reused. */
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);

@@ -121,9 +121,28 @@ static __always_inline int bio_write(struct pt_regs *ctx, u64 cookie) {
   return 0;
 }
 
+/* Whether this program acts on this hit. Kernels run the newer of two programs first; where one did not,
+ * the older would find the decision about the hit before, and one hit is seen twice when it changes,
+ * but none is lost. */
+static __always_inline int takes(struct pt_regs *ctx) {
+  int act = armed();
+  if (generation != shared.beside[0] && generation != shared.beside[1]) return act;
+  struct claim_key key = {.id = bpf_get_current_pid_tgid(), .place = PT_REGS_IP(ctx)};
+  if (generation == shared.beside[1]) {
+    u32 decision = act ? CLAIM_TAKEN : CLAIM_LEFT;
+    bpf_map_update_elem(&claims, &key, &decision, BPF_ANY);
+    return act;
+  }
+  u32 *decision = bpf_map_lookup_elem(&claims, &key);
+  if (!decision || !*decision) return act;
+  act = *decision == CLAIM_LEFT;
+  *decision = 0;
+  return act;
+}
+
 static __always_inline int dispatch(struct pt_regs *ctx) {
   int left = 0;
-  if (!armed()) return 0;
+  if (!takes(ctx)) return 0;
   u64 cookie = bpf_get_attach_cookie(ctx);
   u32 function = IT_COOKIE_FUNCTION(cookie);
   switch (function) {

@@ -292,6 +292,7 @@ struct shared {
   u32 pid;
   u32 ending;          /* IT_END_* */
   u64 missed_told;     /* events that its own programs missed and that are in the trail */
+  u32 beside[2];       /* the older and the newer generation while both may act; else 0 */
 };
 #define IT_END_KILLED 0        /* still running, or killed */
 #define IT_END_HANDED_OVER 1   /* ended by itself and left the capture to the next daemon */
@@ -438,7 +439,7 @@ IT_ASSERT_SIZE(struct tls_open_event, 48);
 IT_ASSERT_SIZE(struct tls_close_event, 40);
 IT_ASSERT_SIZE(struct bind_event, 40);
 IT_ASSERT_SIZE(struct loss_event, 48);
-IT_ASSERT_SIZE(struct shared, 48);
+IT_ASSERT_SIZE(struct shared, 56);
 IT_ASSERT_SIZE(struct call, 48);
 IT_ASSERT_SIZE(struct target_note, 24 + IT_SELECTOR_MAX + 16 + 2 * IT_NAME_MAX + IT_ARGS_MAX);
 IT_ASSERT_SIZE(struct flow_wire_event, 88);

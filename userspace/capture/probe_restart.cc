@@ -24,7 +24,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kBeside = 100ms;       // how long old and new programs act together
+constexpr auto kBeside = 100ms;       // how long each step of the hand-over lasts
 constexpr auto kRetireAfter = 60s;
 
 uint64_t unix_now_ns() {
@@ -156,6 +156,18 @@ void Probes::inherit_missed() {
   state()->missed_told = 0;
 }
 
+void Probes::stand_beside(uint32_t older, uint32_t newer) {
+  struct Key {
+    uint64_t id, place;
+  };
+  const int claims = bpf_map__fd(object_->maps.claims);
+  for (const Key& key : keys_of<Key>(claims)) bpf_map_delete_elem(claims, &key);
+  const uint32_t generations[2] = {older, newer};
+  uint64_t both;   // stored at once
+  std::memcpy(&both, generations, sizeof(both));
+  __atomic_store_n(reinterpret_cast<uint64_t*>(state()->beside), both, __ATOMIC_SEQ_CST);
+}
+
 void Probes::arm() {
   uint32_t* acting = state()->acting;
   const uint32_t generation = object_->rodata->generation;
@@ -167,10 +179,17 @@ void Probes::arm() {
   } else {
     // Together for a moment: a program that looked before the change and one that looks after it may
     // both stand at the same event, in either order.
+    if (acting[1] != acting[0]) {   // the one before us was killed here
+      __atomic_store_n(&acting[1], acting[0], __ATOMIC_SEQ_CST);
+      let_programs_end();
+    }
+    stand_beside(acted_before_, generation);
+    let_programs_end();
     act(1);
     let_programs_end();
     act(0);
     let_programs_end();
+    stand_beside(0, 0);
     calls_then_ = calls_in(bpf_map__fd(object_->maps.calls));
     armed_at_ = std::chrono::steady_clock::now();
     inherit_missed();

@@ -172,6 +172,7 @@ class Probes {
   Status keep(const char* name, bpf_link* link);
   abi::shared* state() const;
   void read_adoption();
+  void stand_beside(uint32_t older, uint32_t newer);
   void inherit_missed();
   void drop_generation(uint32_t generation);
   void abandon(const std::string& folder);
