@@ -153,6 +153,7 @@ static __always_inline void go_emit(struct tls_object *object, u32 direction, u6
     copy_step(0, &job);
   else
     bpf_loop(1 << 21, copy_step, &job, 0);
+  press_back();
 }
 
 static __always_inline int go_left(struct pt_regs *ctx) {
@@ -230,7 +231,7 @@ static __always_inline int go_ciphertext(struct pt_regs *ctx) {
 static __always_inline int go_dispatch(struct pt_regs *ctx) {
   u64 cookie = bpf_get_attach_cookie(ctx);
   u32 function = IT_COOKIE_FUNCTION(cookie);
-  if (!armed()) return 0;
+  if (!takes(ctx)) return 0;
   if (function == IT_CALL_GO_CLOSE) return go_closed(ctx);   /* also of one that is no target any more */
   if (!target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
   switch (function) {
