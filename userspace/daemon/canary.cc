@@ -72,17 +72,20 @@ Canary::State Canary::exchange() {
   auto selected = probes_.select(pid);
   child.value().gate.reset();
   const int code = wait_for_end(child.value().pid, until);
+  const uint64_t read = watch_.times_caught_up();
   std::string missing = watch_.missing();
   while (!missing.empty() && std::chrono::steady_clock::now() < until) {
     std::this_thread::sleep_for(kStep);
     missing = watch_.missing();
   }
+  const bool behind = watch_.times_caught_up() < read + 2;   // the first may have begun before the child's end
   watch_.end();
   probes_.deselect(pid);
   if (missing.empty()) return {Outcome::kSeen, "", unix_now_ns()};
   if (!selected.ok()) return {Outcome::kIdle, selected.error().message, 0};
   if (code != 0) return {Outcome::kIdle, "the exchange itself failed: step " + std::to_string(code), 0};
   if (probes_.losses()[IT_LOSS_RING_FULL].events != lost) return {Outcome::kIdle, "the data ring was full", 0};
+  if (behind) return {Outcome::kIdle, "the rings were not read in time", 0};
   return {Outcome::kNotSeen, missing, 0};
 }
 

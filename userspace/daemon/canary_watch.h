@@ -24,6 +24,10 @@ class CanaryWatch {
   void object_closed(uint64_t object);
   void data(uint64_t object, uint8_t direction, std::string_view bytes);
 
+  // The rings were read up to now; how often that was.
+  void caught_up() { caught_up_++; }
+  uint64_t times_caught_up() const { return caught_up_; }
+
   // "": everything came. Else what did not, in words.
   std::string missing() const;
 
@@ -33,6 +37,7 @@ class CanaryWatch {
     bool bound = false, closed = false;
   };
   std::atomic<uint32_t> tgid_{0};
+  std::atomic<uint64_t> caught_up_{0};
   mutable std::mutex mutex_;
   uint64_t flows_ = 0;
   std::map<uint64_t, Object> objects_;

@@ -178,6 +178,7 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
     if (objects_.contains(object)) end_object(object, nullptr, monotonic_now_ns());
   const uint64_t now = unix_now_ns();
   coverage_.tick(now);
+  if (canary_) canary_->caught_up();
   while (!orphans_.empty() && now - orphans_.front().time_ns > kOrphanNs) lose_orphan();
   for (size_t worker = 0; worker < workers_; worker++) {
     StreamMessage tick;

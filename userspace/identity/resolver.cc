@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <chrono>
+#include <filesystem>
 
 namespace infertrail {
 namespace {
@@ -88,14 +89,37 @@ Process Resolver::process(uint32_t pid) {
   return unknown;
 }
 
+std::string Resolver::link(const std::string& name) const {
+  std::error_code error;
+  auto target = std::filesystem::read_symlink(proc_ + "/" + name, error);
+  return error ? "" : target.string();
+}
+
+// Looking at every descriptor of the host for each connection kept the capture thread busy for seconds. A
+// descriptor that is still that socket is still the listener: a socket does not change its port.
 std::optional<uint32_t> Resolver::listener(uint32_t pid, uint16_t port) {
+  const std::string name_space = link(std::to_string(pid) + "/ns/net");
+  const auto key = std::make_pair(name_space, port);
+  std::unique_lock lock(mutex_);
+  if (auto known = listeners_.find(key); known != listeners_.end()) {
+    if (link(known->second.descriptor) == known->second.socket) return known->second.pid;
+    listeners_.erase(known);
+  }
+  lock.unlock();
   uint64_t inode = 0;
   for (const ListeningSocket& socket : listening_sockets(pid, proc_))
     if (socket.port == port) inode = socket.inode;
   if (inode == 0) return std::nullopt;
   for (uint32_t candidate : list_processes(proc_))
-    for (auto& [fd, held] : socket_descriptors(candidate, proc_))
-      if (held == inode) return candidate;
+    for (auto& [fd, held] : socket_descriptors(candidate, proc_)) {
+      if (held != inode) continue;
+      lock.lock();
+      if (listeners_.size() >= kMaxListeners) listeners_.clear();
+      if (!name_space.empty())   // else it cannot be told from another one's port
+        listeners_[key] = {candidate, std::to_string(candidate) + "/fd/" + std::to_string(fd),
+                           "socket:[" + std::to_string(inode) + "]"};
+      return candidate;
+    }
   return std::nullopt;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -30,7 +31,12 @@ class Resolver {
   std::optional<uint32_t> listener(uint32_t pid, uint16_t port);
 
  private:
-  static constexpr size_t kMaxProcesses = 8192;
+  static constexpr size_t kMaxProcesses = 8192, kMaxListeners = 1024;
+  struct Listener {
+    uint32_t pid = 0;
+    std::string descriptor, socket;   // "PID/fd/N" and what it is
+  };
+  std::string link(const std::string& name) const;
   struct Entry {
     ProcessFacts facts;
     std::list<uint32_t>::iterator age;
@@ -41,6 +47,7 @@ class Resolver {
   std::mutex mutex_;
   std::unordered_map<uint32_t, Entry> cache_;
   std::list<uint32_t> by_age_;   // oldest first
+  std::map<std::pair<std::string, uint16_t>, Listener> listeners_;   // by network namespace and port
 };
 
 }  // namespace infertrail

@@ -107,6 +107,22 @@ TEST(ResolverTest, FindsWhoListens) {
   EXPECT_FALSE(resolver.listener(50, 8000).has_value());
 }
 
+TEST(ResolverTest, AListenerIsRememberedWhileItsDescriptorIsThatSocket) {
+  FakeProc proc;
+  proc.process(50, "client", "/bin/client");
+  proc.process(51, "server", "/bin/server");
+  proc.write("50/net/tcp",
+      "header\n   0: 0100007F:1F40 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 987 1 0 100\n");
+  proc.link("50/ns/net", "net:[4026531840]");
+  proc.link("51/fd/7", "socket:[987]");
+  Resolver resolver(proc.root());
+  EXPECT_EQ(51u, resolver.listener(50, 8000).value_or(0));
+  proc.write("50/net/tcp", "header\n");   // not asked again
+  EXPECT_EQ(51u, resolver.listener(50, 8000).value_or(0));
+  proc.link("51/fd/7", "socket:[988]");    // closed, and the number used again
+  EXPECT_FALSE(resolver.listener(50, 8000).has_value());
+}
+
 TEST(ResolverTest, TheOldestAreForgottenFirst) {
   FakeProc proc;
   Resolver resolver(proc.root());
