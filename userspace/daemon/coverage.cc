@@ -28,7 +28,8 @@ uint64_t handshake_bytes(const abi::flow_wire_event& wire) {
 
 }  // namespace
 
-void Coverage::flow_opened(uint64_t cookie, uint32_t tgid, bool tls, const StreamFacts& facts, uint64_t time_ns) {
+void Coverage::flow_opened(uint64_t cookie, uint32_t tgid, bool tls, const StreamFacts& facts, uint64_t time_ns,
+                           bool inherited) {
   count(tgid, tls ? &ProcessCoverage::tls : &ProcessCoverage::plain, 1);
   if (!tls) return;
   Flow& flow = flows_[cookie];
@@ -36,6 +37,7 @@ void Coverage::flow_opened(uint64_t cookie, uint32_t tgid, bool tls, const Strea
   flow.tgid = tgid;
   flow.opened_ns = time_ns;
   flow.missed = missed_;
+  flow.inherited = inherited;
 }
 
 void Coverage::flow_owner(uint64_t cookie, uint32_t tgid, const Process& process) {
@@ -124,6 +126,8 @@ void Coverage::judge(Flow& flow, uint64_t now_ns) {
   }
   if (flow.dark) return;
   if (!flow.object) {
+    const bool moves = flow.wire.end[0] + flow.wire.end[1] > flow.first_end[0] + flow.first_end[1];
+    if (flow.inherited && !moves) return;   // nothing of it since we are here
     if (flow.closed_ns || now_ns - std::min(now_ns, flow.opened_ns) > kDarkAfterNs)
       raise(flow, "this connection carries TLS and none of its plaintext was seen; see infertrail doctor");
     return;

@@ -38,7 +38,9 @@ class Coverage {
   using Tell = std::function<void(const Finding&)>;
   explicit Coverage(Tell tell = {}) : tell_(std::move(tell)) {}
 
-  void flow_opened(uint64_t cookie, uint32_t tgid, bool tls, const StreamFacts& facts, uint64_t time_ns);
+  // `inherited`: an earlier daemon's, from the carry; its object may have ended and been let go already.
+  void flow_opened(uint64_t cookie, uint32_t tgid, bool tls, const StreamFacts& facts, uint64_t time_ns,
+                   bool inherited = false);
   void flow_owner(uint64_t cookie, uint32_t tgid, const Process& process);
   void flow_bound(uint64_t cookie, uint64_t object, uint32_t tgid, const StreamFacts& facts);
   void flow_wire(const abi::flow_wire_event& event);
@@ -68,7 +70,7 @@ class Coverage {
     uint64_t object = 0, missed = 0;
     uint64_t first_end[2] = {0, 0};
     abi::flow_wire_event wire{};
-    bool dark = false, read = false, reset = false;
+    bool dark = false, read = false, reset = false, inherited = false;
   };
   using Flows = std::unordered_map<uint64_t, Flow>;
 

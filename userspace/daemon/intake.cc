@@ -278,7 +278,9 @@ void Intake::on_flow_open(const abi::flow_open_event& event) {
   facts.process = std::move(identity.process);
   facts.peer = std::move(identity.peer);
   carry_control({event.cookie, false}, event);
-  coverage_.flow_opened(event.cookie, event.tgid, open.tls, facts, unix_time_ns(event.header.time_ns));
+  // Of an earlier daemon's connections it is judged what happens from now on.
+  coverage_.flow_opened(event.cookie, event.tgid, open.tls, facts,
+                        replaying_ ? unix_now_ns() : unix_time_ns(event.header.time_ns), replaying_);
   if (!open.tls) {
     StreamMessage out = message(StreamMessage::Kind::kOpen, {event.cookie, false}, event.header.time_ns);
     out.facts = std::make_unique<StreamFacts>(facts);
@@ -390,6 +392,11 @@ void Intake::on_bind(const abi::bind_event& event) {
   StreamFacts known = *out.facts;
   known.process = resolver_.process(object->second);
   coverage_.flow_bound(event.cookie, event.object, object->second, known);
+  if (replaying_) {   // what came of it before is the kernel's to tell
+    const auto ends = targets_.stream_ends(object->second);
+    if (auto at = ends.find(event.object); at != ends.end())
+      for (uint8_t side : {IT_IN, IT_OUT}) coverage_.plaintext(event.object, side, at->second[side]);
+  }
   send(std::move(out));
 }
 
