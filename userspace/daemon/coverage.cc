@@ -174,7 +174,8 @@ void Coverage::lower(Flow& flow) {
 // Its totals, once no more can come.
 void Coverage::settle(Flow& flow) {
   const Object* object = object_of(flow);
-  if (!object || flow.dark) return;
+  // What an inherited one carried before is told by nobody here: its totals prove nothing.
+  if (!object || flow.dark || flow.inherited) return;
   bool missing_any = false;
   for (uint8_t side : {IT_IN, IT_OUT}) {
     const uint64_t plain = object->end[side], sealed = flow.wire.sealed[side];
