@@ -179,7 +179,8 @@ void Intake::tick(const std::vector<abi::small_reads>& waiting, uint64_t until_n
   const uint64_t now = unix_now_ns();
   coverage_.tick(now);
   if (canary_) canary_->caught_up();
-  while (!orphans_.empty() && now - orphans_.front().time_ns > kOrphanNs) lose_orphan();
+  // By what was read, not by the clock: a daemon that lags has not seen the connection's opening yet.
+  while (!orphans_.empty() && until_ns > orphans_.front().time_ns + kOrphanNs) lose_orphan();
   for (size_t worker = 0; worker < workers_; worker++) {
     StreamMessage tick;
     tick.kind = StreamMessage::Kind::kTick;
