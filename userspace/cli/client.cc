@@ -219,16 +219,6 @@ std::string why_no_answer(const std::string& path, int problem) {
   return at + " (" + why + "): is it running? Start it with `sudo infertraild`, or give --socket";
 }
 
-std::string to_json(const Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string out;
-  auto status = google::protobuf::util::MessageToJsonString(message, &out, options);
-  IT_CHECK(status.ok());   // strings in our messages are UTF-8 by construction
-  return out;
-}
-
 Status from_json(std::string_view text, Message* out) {
   google::protobuf::util::JsonParseOptions options;
   options.ignore_unknown_fields = true;

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/proto_json.h"
 #include "base/result.h"
 
 namespace infertrail::cli {
@@ -47,7 +48,6 @@ class Client {
 std::string why_no_answer(const std::string& path, int problem);
 
 // Exactly the daemon's form: original field names, defaults written out, one line, no line end.
-std::string to_json(const google::protobuf::Message& message);
 // Fields that this version does not know are skipped: the daemon may be newer.
 Status from_json(std::string_view text, google::protobuf::Message* out);
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <thread>
 
+#include "base/proto_json.h"
 #include "base/queue.h"
 #include "control/doctor.h"
 #include "trail/reader.h"
@@ -14,17 +15,6 @@ namespace infertrail {
 namespace {
 
 using google::protobuf::Message;
-
-// One record per line; original names; defaults written out, so that a reader finds every field.
-std::string to_json(const Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string out;
-  auto status = google::protobuf::util::MessageToJsonString(message, &out, options);
-  IT_CHECK(status.ok());   // strings in our messages are UTF-8 by construction
-  return out;
-}
 
 HttpAnswer refuse(unsigned status, const std::string& why) {
   ErrorReply reply;
