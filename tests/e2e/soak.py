@@ -42,7 +42,11 @@ def entries_of(pid):
         if each.get("name") not in MAPS or pid not in [p["pid"] for p in each.get("pids", [{"pid": pid}])]:
             continue
         dump = subprocess.run(["bpftool", "-j", "map", "dump", "id", str(each["id"])], capture_output=True)
-        out[each["name"]] = len(json.loads(dump.stdout)) if dump.returncode == 0 and dump.stdout else 0
+        entries = json.loads(dump.stdout) if dump.returncode == 0 and dump.stdout else []
+        if each["name"] == "calls":   # a thread keeps its entry until it ends; of kind 0 it is in no call
+            out["threads_seen"] = len(entries)
+            entries = [entry for entry in entries if entry["formatted"]["value"]["kind"]]
+        out[each["name"]] = len(entries)
     return out
 
 
