@@ -10,22 +10,10 @@
 #include "daemon/carry.h"
 #include "daemon/clock.h"
 #include "daemon/intake.h"
+#include "unit/daemon/all_targets.h"
 
 namespace infertrail {
 namespace {
-
-class AllTargets : public TargetEvents {
- public:
-  void on_exec(uint32_t, const ProcessFacts&, uint32_t) override {}
-  void on_fork(uint32_t, uint32_t) override {}
-  void on_exit(uint32_t) override {}
-  void on_mapped(uint32_t) override {}
-  void on_listen(uint32_t, uint16_t) override {}
-  void on_refused_tls(uint32_t) override {}
-  void attach_pending() override {}
-  bool is_target(uint32_t) const override { return true; }
-  std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t) const override { return {}; }
-};
 
 constexpr uint64_t kStreams = 64;
 constexpr uint64_t kExchange = 1u << 20;   // durable after so many bytes

@@ -1,8 +1,8 @@
 #include <string>
 #include <string_view>
 
-#include "base/bytes.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "fuzz/fuzz.h"
 #include "mask/masker.h"
 
@@ -21,7 +21,7 @@ void mask(const uint8_t* data, size_t size) {
   Record record;
   record.mutable_response()->set_content_type(kTypes[data[0] % 5]);
   record.mutable_response()->set_truncated((data[0] & 0x40) != 0);
-  bool utf8 = valid_utf8(text);
+  bool utf8 = is_utf8(text);
   *(utf8 ? record.mutable_response()->mutable_body()
          : record.mutable_response()->mutable_body_binary()) = text;
   if (utf8) {
@@ -33,9 +33,9 @@ void mask(const uint8_t* data, size_t size) {
   const std::string& out = utf8 ? record.response().body() : record.response().body_binary();
   if (json::Document::parse(text).ok()) IT_CHECK(json::Document::parse(out).ok());
   if (utf8) {
-    IT_CHECK(valid_utf8(out) && valid_utf8(record.http().path()) &&
-             valid_utf8(record.process().cmdline()) &&
-             valid_utf8(record.inference().output_text()));
+    IT_CHECK(is_utf8(out) && is_utf8(record.http().path()) &&
+             is_utf8(record.process().cmdline()) &&
+             is_utf8(record.inference().output_text()));
   }
 }
 

@@ -3,8 +3,8 @@
 #include <string>
 #include <string_view>
 
-#include "base/bytes.h"
 #include "base/yaml.h"
+#include "base/utf8.h"
 #include "fuzz/fuzz.h"
 
 namespace infertrail::fuzz {
@@ -15,7 +15,7 @@ void yaml(const uint8_t* data, size_t size) {
   Status status =
       load_yaml("f", std::string_view(reinterpret_cast<const char*>(data), size), &config);
   if (status.ok()) {
-    IT_CHECK(valid_utf8(config.trail()));
+    IT_CHECK(is_utf8(config.trail()));
     return;
   }
   IT_CHECK(status.error().message.starts_with("f:"));

@@ -16,9 +16,6 @@ std::string base64_encode(std::string_view bytes);  // RFC 4648, with padding
 // Strict: standard alphabet, right padding, unused bits zero, nothing else in between.
 std::optional<std::string> base64_decode(std::string_view text);
 
-// RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.
-bool valid_utf8(std::string_view text);
-
 inline bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }

@@ -5,10 +5,8 @@
 #include <cstring>
 
 namespace infertrail {
-namespace {
 
-// Length of the valid character at `at`, or 0.
-size_t character(std::string_view text, size_t at) {
+size_t utf8_character(std::string_view text, size_t at) {
   auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   uint8_t lead = byte(at);
   if (lead < 0x80) return 1;
@@ -24,8 +22,6 @@ size_t character(std::string_view text, size_t at) {
   return length;
 }
 
-}  // namespace
-
 // Eight bytes at a time: nearly all traffic is ASCII, and every body is looked at more than once.
 size_t skip_ascii(std::string_view text, size_t at) {
   for (uint64_t word; at + sizeof(word) <= text.size(); at += sizeof(word)) {
@@ -36,14 +32,17 @@ size_t skip_ascii(std::string_view text, size_t at) {
   return at;
 }
 
-bool is_utf8(std::string_view text) {
-  for (size_t at = skip_ascii(text, 0); at < text.size(); at = skip_ascii(text, at)) {
-    size_t length = character(text, at);
-    if (length == 0) return false;
-    at += length;
+size_t utf8_valid_prefix(std::string_view text) {
+  size_t at = skip_ascii(text, 0);
+  while (at < text.size()) {
+    size_t length = utf8_character(text, at);
+    if (length == 0) break;
+    at = skip_ascii(text, at + length);
   }
-  return true;
+  return at;
 }
+
+bool is_utf8(std::string_view text) { return utf8_valid_prefix(text) == text.size(); }
 
 std::string to_utf8(std::string_view text) {
   if (is_utf8(text)) return std::string(text);
@@ -51,7 +50,7 @@ std::string to_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
-    size_t length = character(text, at);
+    size_t length = utf8_character(text, at);
     if (length == 0) {
       uint8_t byte = static_cast<uint8_t>(text[at]);
       out += {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};

@@ -10,6 +10,11 @@ namespace infertrail {
 
 bool is_utf8(std::string_view text);
 
+// Length of the valid character at `at` (which is inside the text), or 0 when there is none.
+size_t utf8_character(std::string_view text, size_t at);
+// How many bytes are valid from the beginning: the text's size when all are.
+size_t utf8_valid_prefix(std::string_view text);
+
 // Position of the first byte at or behind `at` that is not ASCII; the text's end when there is none.
 size_t skip_ascii(std::string_view text, size_t at);
 

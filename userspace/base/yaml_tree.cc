@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 
 namespace infertrail::yaml {
 namespace {
@@ -147,7 +148,7 @@ bool plain_text(std::string_view text, std::vector<Problem>* problems) {
   place = {};
   for (size_t at = 0; at < text.size(); place.line++) {
     size_t end = std::min(text.find('\n', at), text.size());
-    if (!valid_utf8(text.substr(at, end - at))) {
+    if (!is_utf8(text.substr(at, end - at))) {
       problems->push_back({place, "this line is not UTF-8 text"});
       return false;
     }

@@ -16,7 +16,6 @@ std::optional<uint64_t> canonical_number(std::string_view text);
 // 20 digits, so that names sort by number.
 std::string twenty_digits(uint64_t number);
 
-bool needs_repair(std::string_view text);   // it is not valid UTF-8
 // Makes `text` valid UTF-8: each wrong byte becomes U+FFFD. True when something was changed.
 bool repair_utf8(std::string& text);
 

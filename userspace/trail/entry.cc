@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/crypto.h"
+#include "base/utf8.h"
 #include "trail/encoding.h"
 #include "trail/merkle.h"
 #include "trail/segment.h"
@@ -64,7 +65,7 @@ void repair_field(Message& message, const FieldDescriptor* field) {
     const std::string& text =
         field->is_repeated() ? reflection->GetRepeatedStringReference(message, field, i, &scratch)
                              : reflection->GetStringReference(message, field, &scratch);
-    if (!needs_repair(text)) continue;   // nearly always: no copy of a large body for that
+    if (is_utf8(text)) continue;   // nearly always: no copy of a large body for that
     std::string repaired = text;
     repair_utf8(repaired);
     if (field->is_repeated())

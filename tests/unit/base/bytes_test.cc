@@ -45,15 +45,6 @@ TEST(Bytes, Base64RoundTripsRandomBytes) {
   }
 }
 
-TEST(Bytes, Utf8IsStrict) {
-  for (const char* good : {"", "a", "\u00e9", "\u20ac", "\U0001F600", "\uFFFD", "\xF4\x8F\xBF\xBF"})
-    EXPECT_TRUE(valid_utf8(good)) << good;
-  for (const char* bad :
-       {"\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80", "\xF0\x80\x80\x80",
-        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xC3", "a\xE2\x82", "\xFF"})
-    EXPECT_FALSE(valid_utf8(bad)) << hex(bad);
-}
-
 TEST(Bytes, CaseAndTrim) {
   EXPECT_EQ(to_lower("AbC-\xC3\x84"), "abc-\xC3\x84");
   EXPECT_EQ(trim(" \t\r\n a b \v"), "a b");

@@ -7,12 +7,12 @@ namespace {
 
 TEST(Utf8, AcceptsWhatRfc3629Accepts) {
   for (const char* text :
-       {"", "plain", "caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf"})
+       {"", "plain", "caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xef\xbf\xbd", "\xf4\x8f\xbf\xbf"})
     EXPECT_TRUE(is_utf8(text)) << text;
 }
 
 TEST(Utf8, RefusesOverlongSurrogatesCutAndTooBig) {
-  for (const char* text : {"\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
+  for (const char* text : {"\xc0\x80", "\xc1\xbf", "\xf5\x80\x80\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
                            "\xf4\x90\x80\x80", "\xe2\x82", "\x80", "\xff", "a\xc3"})
     EXPECT_FALSE(is_utf8(text)) << text;
 }
