@@ -132,8 +132,11 @@ write_init() {
 }
 
 mkdir -p "$cache"
+exec 9> "$cache/lock"   # two guests may be started at once
+flock 9
 tools
 prepare
+exec 9>&-
 run=$(mktemp -d /tmp/vm.XXXXXX)
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; umount -l "$run/ro" 2>/dev/null || true; rm -rf --one-file-system "$run"' EXIT

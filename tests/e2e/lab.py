@@ -1,7 +1,7 @@
 """What the end-to-end tests share: the daemon, real servers, real clients, and the records.
 
 Everything is started as a child and ended by pid. Paths come from the environment:
-IT_BIN (folder of infertraild and infertrail), IT_LLAMA (tree of scripts/llama_root.sh), IT_NPM
+IT_BIN (folder of infertraild and infertrail), IT_OTHER_BIN (the same, built differently), IT_LLAMA (tree of scripts/llama_root.sh), IT_NPM
 (folder with node_modules/openai). Standard library only; the servers use Debian's python packages."""
 import hashlib
 import http.client
@@ -16,6 +16,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("IT_BIN", os.path.join(ROOT, "build", "bin"))
+OTHER_BIN = os.environ.get("IT_OTHER_BIN", os.path.join(ROOT, "build-asan", "bin"))
 LLAMA = os.environ.get("IT_LLAMA", os.path.join(ROOT, "build", "llama"))
 NPM = os.environ.get("IT_NPM", os.path.join(ROOT, "build", "npm"))
 PYTHON = "/usr/bin/python3"     # Debian's packages are its packages
@@ -118,10 +119,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Daemon(Child):
-    def __init__(self, folder, *arguments, trail=None, digests=True, ready=True):
+    def __init__(self, folder, *arguments, trail=None, digests=True, ready=True, programs=BIN):
         self.trail = trail or os.path.join(folder, "trail")
         self.socket = os.path.join(folder, "control.sock")
-        command = [os.path.join(BIN, "infertraild"), "--trail", self.trail, "--socket", self.socket]
+        command = [os.path.join(programs, "infertraild"), "--trail", self.trail, "--socket", self.socket]
         if digests:
             command.append("--plaintext-digests")
         if os.path.exists("/etc/infertrail/config.yaml") and "--config" not in arguments:

@@ -1,5 +1,5 @@
 """Exchanges that are under way go on when the daemon is killed and started again: each is recorded once, whole,
-and what is kept meanwhile is on no disk.
+and what is kept meanwhile is on no disk. Also when the next daemon is built differently (IT_OTHER_BIN).
 IT_RESTARTS: kills while answers stream (12; scripts/test --full takes 200)."""
 import collections
 import json
@@ -88,8 +88,8 @@ class Restart(test_secrets.Secrets):
         subprocess.run([os.path.join(lab.BIN, "infertraild"), "--detach", "--config", self.config], check=True,
                        capture_output=True)
 
-    def daemon(self):
-        daemon = lab.Daemon(self.lab.folder, "--config", self.config)
+    def daemon(self, programs=lab.BIN):
+        daemon = lab.Daemon(self.lab.folder, "--config", self.config, programs=programs)
         self.addCleanup(daemon.stop, signal.SIGKILL)   # before the pins are removed; none when it has ended
         self.logs += [daemon]
         return daemon
@@ -135,6 +135,15 @@ class Restart(test_secrets.Secrets):
         self.assert_clean("the records", lab.cli(None, "log", "--trail", trail, "--json", "--limit", "100000").stdout.encode())
 
     def test_streams_go_on_over_kills_and_hand_overs(self):
+        self.go_on([lab.BIN], KILLS)
+
+    def test_streams_go_on_over_upgrades_to_another_build_and_back(self):
+        if not os.path.exists(os.path.join(lab.OTHER_BIN, "infertraild")):
+            self.skipTest("no other build: scripts/build --asan makes one, or IT_OTHER_BIN names it")
+        self.go_on([lab.BIN, lab.OTHER_BIN], max(4, KILLS // 2))
+
+    def go_on(self, builds, kills):
+        """Daemons of these builds in turn, each ended by a signal, while clients talk."""
         chance = random.Random(11)
         self.logs = []
         daemon = self.daemon()
@@ -145,16 +154,16 @@ class Restart(test_secrets.Secrets):
         talks = [Talk("plain", plain, False, max_tokens=200), Talk("tls", tls, True, max_tokens=200)]
         # One answer that is longer than most daemons live, and one connection that says little.
         words = len(test_secrets.PROMPT.split(" ")) + 4
-        talks += [Talk("long", echo, True, calls=2, pause=max(1.0, KILLS * 0.7 / words)),
+        talks += [Talk("long", echo, True, calls=2, pause=max(1.0, kills * 0.7 / words)),
                   Talk("seldom", echo, True, pause=0.05)]
         ends = collections.Counter()
-        for number in range(KILLS):
+        for number in range(kills):
             time.sleep(chance.uniform(0.2, 0.9))
             how = signal.SIGUSR2 if number % 4 == 3 else signal.SIGKILL
             self.end(daemon, how)
             ends[how.name] += 1
             time.sleep(chance.choice((0, 0, 0.5)))   # nobody is there
-            daemon = self.daemon()
+            daemon = self.daemon(builds[(number + 1) % len(builds)])
         for talk in talks:
             talk.stopped = True
         for talk in talks:
