@@ -6,8 +6,10 @@
  * (socket.bpf.c). Of TLS flows it reads record headers only, until the object is known.
  *
  * What it cannot see: sockets outside the cgroup v2 hierarchy's root it is attached to; AF_UNIX;
- * payload that came with the handshake's last ACK arrives under the listener (orphan). */
-#include "emit.h"
+ * payload that came with the handshake's last ACK arrives under the listener (orphan).
+ *
+ * The programs let every packet pass, but for back-pressure `strict` (strict_flow.h). */
+#include "strict_flow.h"
 
 #define TLS_CHANGE_CIPHER 20
 #define TLS_HANDSHAKE 22
@@ -84,35 +86,43 @@ static __always_inline int copy_tiers(struct __sk_buff *skb, u64 stream, u8 dire
   COPY_TIER(1024)
   COPY_TIER(2048)
   COPY_TIER(4096)
+  COPY_TIER(8192)
   COPY_TIER(16384)
+  COPY_TIER(32768)   /* what a receiver's offload joins: in the next tier half of the ring would be air */
   COPY_TIER(65536)
   return IT_LOSS_FAULT + 1;
 }
 
-/* Global on purpose: the verifier of 6.1 then looks at it once, not once per round of the loop. */
-__noinline int flow_copy_part(struct __sk_buff *skb, u64 stream, u64 direction, u64 offset,
-                              u64 at_and_n) {
+#define HOLD 2   /* in `way`, beside the direction: what finds no room is not lost but held back */
+
+/* -> 1: held back. Global on purpose: the verifier of 6.1 then looks at it once, not once per round of the
+ * loop. */
+__noinline int flow_copy_part(struct __sk_buff *skb, u64 stream, u64 way, u64 offset, u64 at_and_n) {
   u64 n = (u32)at_and_n;
+  u8 direction = way & 1;
   if (!n) return 0;
   int error = copy_tiers(skb, stream, direction, offset, at_and_n >> 32, n);
+  if (error == IT_LOSS_RING_FULL + 1 && way & HOLD) return 1;
   if (error) lose(stream, 0, direction, offset, offset + n, error - 1);
   return 0;
 }
 
 #define PARTS_MAX 9   /* GSO packets reach 512 KiB (BIG TCP) */
 
-static __always_inline void copy_payload(struct __sk_buff *skb, const struct segment *segment,
-                                         u64 stream, u8 direction, u64 offset) {
+/* -> how many bytes were recorded or told as lost; the rest is held back. */
+static __always_inline u32 copy_payload(struct __sk_buff *skb, const struct segment *segment, u64 stream,
+                                        u64 way, u64 offset) {
   u32 done = 0;
   for (int i = 0; i < PARTS_MAX; i++) {
-    if (done >= segment->length) return;
+    if (done >= segment->length) return done;
     u32 n = segment->length - done;
     if (n > IT_PART_MAX) n = IT_PART_MAX;
-    flow_copy_part(skb, stream, direction, offset + done, (u64)(segment->payload + done) << 32 | n);
+    if (flow_copy_part(skb, stream, way, offset + done, (u64)(segment->payload + done) << 32 | n)) return done;
     done += n;
   }
   if (done < segment->length)
-    lose(stream, 0, direction, offset + done, offset + segment->length, IT_LOSS_FAULT);
+    lose(stream, 0, way & 1, offset + done, offset + segment->length, IT_LOSS_FAULT);
+  return segment->length;
 }
 
 /* The first bytes of a TLS record as the key that tls.bpf.c published; 0 = no key in it. */
@@ -221,13 +231,18 @@ static __always_inline void opened(struct __sk_buff *skb, struct bpf_sock *sk,
 }
 
 /* Payload that came with the handshake's last ACK: the filter runs under the listener, the
- * connection has no socket yet. Kept with its addresses; the daemon joins it. */
-static __always_inline void orphan(struct __sk_buff *skb, const struct segment *segment) {
-  if (looks_like_tls(skb, segment)) return;   /* nothing of a ClientHello is needed */
+ * connection has no socket yet. Kept with its addresses; the daemon joins it. -> 0: held back */
+static __always_inline int orphan(struct __sk_buff *skb, const struct segment *segment) {
+  if (looks_like_tls(skb, segment)) return 1;   /* nothing of a ClientHello is needed */
   struct orphan_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + 4096, 0);
   if (!event) {
+    u64 *mark = strict_word(IT_STRICT_MARK);
+    if (mark && may_hold(*mark, 0)) {   /* the connection opens with the next SYN-ACK, a second later */
+      strict_count(IT_STRICT_REPEATS);
+      return 0;
+    }
     count_loss(IT_LOSS_RING_FULL, segment->length);
-    return;
+    return 1;
   }
   u64 n = segment->length;
   if (n > 4096) {
@@ -243,9 +258,10 @@ static __always_inline void orphan(struct __sk_buff *skb, const struct segment *
   if (bpf_skb_load_bytes(skb, segment->payload, event + 1, k)) {
     bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
     count_loss(IT_LOSS_FAULT, n);
-    return;
+    return 1;
   }
   bpf_ringbuf_submit(event, data_flags(sizeof(*event) + 4096));
+  return 1;
 }
 
 #define HEADER_BYTES 5
@@ -350,6 +366,35 @@ static __always_inline void weigh(struct __sk_buff *skb, const struct segment *s
   tell_wire(flow);
 }
 
+static __always_inline void advance(struct flow_state *flow, u8 direction, u64 to) {
+  if (to > flow->end[direction & 1]) flow->end[direction & 1] = to;
+}
+
+/* Payload of plain TCP. -> 0: held back, to come again */
+static __always_inline int plain(struct __sk_buff *skb, const struct segment *segment, struct flow_state *flow,
+                                 u8 direction, u64 offset) {
+  u64 *word = strict_word(IT_STRICT_MARK);
+  u64 mark = word ? *word : 0;
+  u64 *since = &flow->held_ns[direction & 1];
+  int over = over_mark(mark, direction);
+  int hold = may_hold(mark, *since);
+  if (over && !hold) strict_count(IT_STRICT_UNPROTECTED);
+  if (over && hold) {
+    /* TCP sends in order and what was held back stays behind `end`: this was sent before, and recorded. */
+    if (direction == IT_OUT && offset + segment->length <= flow->end[IT_OUT]) return 1;
+    held(since);
+    return 0;
+  }
+  u32 done = copy_payload(skb, segment, flow->cookie, direction | (hold ? HOLD : 0), offset);
+  if (done) advance(flow, direction, offset + done);
+  if (done < segment->length) {
+    held(since);
+    return 0;
+  }
+  if (!over) *since = 0;
+  return 1;
+}
+
 static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
   struct bpf_sock *sk = skb->sk;
   if (!armed() || !sk) return 1;
@@ -361,7 +406,7 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
   if (!parse(skb, &segment, direction)) return 1;
   if (sk->state == IT_TCP_LISTEN) {
     if (direction == IT_IN && target_state(owner->tgid) && parse_addresses(skb, &segment, direction))
-      orphan(skb, &segment);
+      return orphan(skb, &segment);
     return 1;
   }
   struct flow_state *flow = bpf_sk_storage_get(&flows, sk, 0, 0);
@@ -386,15 +431,13 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
   if (!near) near = flow->origin[direction & 1];
   u64 offset = near + (long)(int)(segment.sequence - flow->base[direction & 1] - (u32)near);
   if ((long)offset < 0) return 1;   /* a keep-alive probe repeats the byte before the stream */
-  if (offset + segment.length > flow->end[direction & 1])
-    flow->end[direction & 1] = offset + segment.length;
-  if (!flow->tls)
-    copy_payload(skb, &segment, flow->cookie, direction, offset);
-  else if (!flow->bound) {
+  if (!flow->tls) return plain(skb, &segment, flow, direction, offset);
+  advance(flow, direction, offset + segment.length);
+  if (!flow->bound) {
     bind_by_descriptor(flow);
     if (direction == IT_OUT && !flow->bound) bind_by_fingerprint(skb, &segment, flow);
   }
-  if (flow->tls) weigh(skb, &segment, flow, direction, offset);
+  weigh(skb, &segment, flow, direction, offset);
   return 1;
 }
 

@@ -118,6 +118,7 @@ struct flow_state {
   u64 skipped[2];      /* bytes that passed while the borders were lost, until they were found again */
   u64 told;            /* bytes at the last flow_wire_event, both directions */
   u64 told_ns;
+  u64 held_ns[2];      /* since when back-pressure holds a direction of plain TCP (strict_flow.h); 0: it does not */
 };
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);

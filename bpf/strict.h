@@ -1,7 +1,7 @@
 /* Back-pressure: a producer that finds the data ring above the mark is stopped (SIGSTOP) until the
  * daemon has read enough; capture/strict.h has the daemon's half and the rules. Only for programs that
  * run in the producer and may send signals: uprobes, kprobes, tracepoints. Not cgroup_skb: received
- * bytes arrive in a softirq, in whatever process was interrupted. */
+ * bytes arrive in a softirq, in whatever process was interrupted; there TCP waits (strict_flow.h). */
 #ifndef INFERTRAIL_STRICT_H
 #define INFERTRAIL_STRICT_H
 
@@ -18,11 +18,16 @@ static __always_inline void strict_count(u32 word) {
   if (counter) __sync_fetch_and_add(counter, 1);
 }
 
+/* The daemon is gone or stands still: nobody would let go on what is held. */
+static __always_inline int nobody_reads(u64 now) {
+  u64 *heartbeat = strict_word(IT_STRICT_HEARTBEAT);
+  return !heartbeat || (now > *heartbeat && now - *heartbeat > IT_STRICT_STALE_NS);
+}
+
 static __noinline int hold_producer(void) {
   u64 now = bpf_ktime_get_ns();
-  u64 *heartbeat = strict_word(IT_STRICT_HEARTBEAT);
-  if (!heartbeat || (now > *heartbeat && now - *heartbeat > IT_STRICT_STALE_NS)) {
-    strict_count(IT_STRICT_UNPROTECTED);   /* nobody would let it go on */
+  if (nobody_reads(now)) {
+    strict_count(IT_STRICT_UNPROTECTED);
     return 0;
   }
   u32 tgid = bpf_get_current_pid_tgid() >> 32;

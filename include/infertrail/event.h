@@ -329,11 +329,13 @@ struct selector_key {
 #define IT_STRICT_MARK 0        /* stop producers above this many waiting bytes; 0: never */
 #define IT_STRICT_HEARTBEAT 1   /* CLOCK_MONOTONIC ns at which the daemon last was alive */
 #define IT_STRICT_STOPS 2       /* processes stopped, since load */
-#define IT_STRICT_UNPROTECTED 3 /* times that nobody was stopped because the heartbeat was stale */
+#define IT_STRICT_UNPROTECTED 3 /* times that nobody was held: the heartbeat was stale, or a flow was held too long */
 #define IT_STRICT_REFUSED 4     /* times that a producer was not stopped: pid 1, traced, no room */
 #define IT_STRICT_SELF 5        /* the daemon: never stopped */
-#define IT_STRICT_WORDS 6
+#define IT_STRICT_REPEATS 6     /* segments of plain TCP that were left to TCP to repeat, since load */
+#define IT_STRICT_WORDS 7
 #define IT_STRICT_STALE_NS 2000000000ull
+#define IT_STRICT_HOLD_NS 10000000000ull   /* one direction of a flow is held no longer */
 
 struct stopped_process {
   u64 since_ns;

@@ -101,26 +101,55 @@ class Ledger(unittest.TestCase):
     def test_overload_tls_is_accounted_to_the_byte(self):
         self.overload(True)
 
-    def test_strict_loses_nothing(self):
-        port, child = self.server(True)
+    def strict(self, tls):
+        port, child = self.server(tls)
         daemon = self.lab.daemon("--target", "pid=%d" % child.pid, "--config", self.config(
             "capture:\n  data_ring_bytes: 1MiB\n  backpressure: strict\n"))
         daemon.wait_targets(child.pid)
-        self.post(port, True, daemon)
+        return port, child, daemon
+
+    def loses_nothing(self, tls, held_by):
+        port, child, daemon = self.strict(tls)
+        self.post(port, tls, daemon)
         record = self.exchange(daemon)[0]
         self.assertTrue(record["complete"], record["gaps"])
         self.assertEqual(int(record["request"]["bytes"]), SIZE)
+        self.assertEqual(record["request"]["sha256"], lab.sha256(b"a" * 1000 + b"b" * (SIZE - 1000)))
         status = daemon.status()
         self.assertEqual(status["losses"], [])
         self.assertEqual(status["backpressure"]["mode"], "strict")
-        self.assertGreater(int(status["backpressure"]["stops"]), 0)
+        self.assertEqual(int(status["backpressure"].get("unprotected", 0)), 0)
+        self.assertGreater(int(status["backpressure"][held_by]), 0)
         self.assertIn("(backpressure: strict)", lab.cli(daemon, "status").stdout)
 
+    def test_strict_loses_nothing_of_tls(self):
+        self.loses_nothing(True, "stops")
+
+    def test_strict_loses_nothing_of_plain_tcp(self):
+        self.loses_nothing(False, "repeats")
+
+    def test_strict_plain_tcp_goes_on_when_the_daemon_is_killed(self):
+        port, child, daemon = self.strict(False)
+        sock = socket.create_connection(("127.0.0.1", port))
+        self.addCleanup(sock.close)
+        sock.sendall(b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % SIZE)
+        daemon.process.send_signal(signal.SIGSTOP)
+        sock.settimeout(0.2)
+        sent = 0
+        try:
+            while sent < SIZE: sent += sock.send(b"b" * min(65536, SIZE - sent))
+        except TimeoutError:
+            pass
+        self.assertLess(sent, SIZE, "nobody waited for the daemon that stands still")
+        self.lab.kills = True
+        daemon.process.kill()
+        daemon.process.wait()
+        sock.settimeout(lab.PATIENCE)
+        while sent < SIZE: sent += sock.send(b"b" * min(65536, SIZE - sent))
+        self.assertIn(b"200 OK", sock.recv(4096))
+
     def test_Trap38_a_killed_daemon_leaves_nobody_stopped(self):
-        port, child = self.server(True)
-        daemon = self.lab.daemon("--target", "pid=%d" % child.pid, "--config", self.config(
-            "capture:\n  data_ring_bytes: 1MiB\n  backpressure: strict\n"))
-        daemon.wait_targets(child.pid)
+        port, child, daemon = self.strict(True)
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         sock = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))

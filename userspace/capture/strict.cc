@@ -90,7 +90,8 @@ uint64_t Strict::get(uint32_t word) const {
 }
 
 StrictCounts Strict::counts() const {
-  return {get(IT_STRICT_STOPS), held_, get(IT_STRICT_UNPROTECTED) + get(IT_STRICT_REFUSED) + gave_up_};
+  return {get(IT_STRICT_STOPS), held_, get(IT_STRICT_UNPROTECTED) + get(IT_STRICT_REFUSED) + gave_up_,
+          get(IT_STRICT_REPEATS)};
 }
 
 void Strict::run() {
@@ -100,9 +101,11 @@ void Strict::run() {
   }
 }
 
-bool Strict::held_too_long() const {
-  bool out = false;
+bool Strict::held_too_long(uint64_t waiting) {
   const uint64_t now = monotonic_ns(), limit = std::chrono::nanoseconds(options_.max_hold).count();
+  if (waiting <= fill_.size() / 100 * options_.stop_percent) over_since_ = 0;
+  else if (over_since_ == 0) over_since_ = now;
+  bool out = over_since_ != 0 && now - over_since_ > limit;   // connections may be held, nobody knows which
   for_each_stopped(stopped_, [&](uint32_t, const abi::stopped_process& entry) {
     out |= !entry.foreign && now > entry.since_ns && now - entry.since_ns > limit;
   });
@@ -114,10 +117,11 @@ void Strict::round() {
   const uint64_t waiting = fill_.waiting();
   const bool low = waiting <= fill_.size() / 100 * options_.continue_percent;
   if (low && !open_) {
+    over_since_ = 0;
     set(IT_STRICT_MARK, fill_.size() / 100 * options_.stop_percent);
     open_ = true;
   }
-  if (open_ && held_too_long()) {
+  if (open_ && held_too_long(waiting)) {
     spdlog::error("backpressure=given_up held_ms={} waiting_bytes={} effect=\"losses are counted until the ring is "
                   "empty again\"", options_.max_hold.count(), waiting);
     set(IT_STRICT_MARK, 0);

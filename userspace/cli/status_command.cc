@@ -54,11 +54,11 @@ std::string ring_text(const StatusReply& status, const Style& style) {
   std::string out = "ring      " + size_text(status.ring_waiting()) + " of " + size_text(status.ring_bytes()) +
                     " wait (" + number(percent) + " %); ";
   if (pressure.mode() != "strict") return out + "what finds no room is lost and counted (backpressure: count)\n";
-  out += "TLS producers are stopped above 50 % (backpressure: strict): " + number(pressure.stops()) + " stops, " +
-         number(pressure.held_now()) + " held now";
+  out += "TLS producers are stopped above 50 %, plain TCP waits (backpressure: strict): " + number(pressure.stops()) +
+         " stops, " + number(pressure.held_now()) + " held now, " + number(pressure.repeats()) + " segments repeated";
   if (pressure.unprotected() == 0) return out + "\n";
   return out + "\n" + paint(style, Colour::kRed, "          unprotected " + number(pressure.unprotected()) +
-                                                    " times: nobody was stopped although the ring was over the mark") + "\n";
+                                                    " times: nobody was held although the ring was over the mark") + "\n";
 }
 
 std::string coverage_text(const StatusReply& status, const Style& style) {

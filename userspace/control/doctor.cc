@@ -55,8 +55,9 @@ void check_capture(const StatusReply& status, DoctorReply* out) {
   if (pressure.mode() == "strict")
     check(out, "back-pressure", pressure.unprotected() == 0,
           "strict: " + std::to_string(pressure.stops()) + " stops, " + std::to_string(pressure.held_now()) +
-              " held now, unprotected " + std::to_string(pressure.unprotected()) + " times",
-          "processes were not stopped when they should have been: pid 1, a traced process, or a daemon that "
+              " held now, " + std::to_string(pressure.repeats()) + " segments repeated, unprotected " +
+              std::to_string(pressure.unprotected()) + " times",
+          "producers were not held when they should have been: pid 1, a traced process, or a daemon that "
           "did not read for seconds; give it more CPU or a faster disk for the trail");
   const CanaryReport& canary = status.canary();
   if (!canary.state().empty())

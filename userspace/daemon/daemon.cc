@@ -289,7 +289,7 @@ void Daemon::watch_losses() {
   const uint64_t unprotected = strict.unprotected - std::exchange(reported_unprotected_, strict.unprotected);
   if (unprotected == 0) return;
   spdlog::warn("backpressure=unprotected times={} stops={}", unprotected, strict.stops);
-  note("gap", "unprotected: the ring was over the mark and nobody was stopped",
+  note("gap", "unprotected: the ring was over the mark and nobody was held",
        {{"reason", "unprotected"}, {"times", std::to_string(unprotected)}, {"stops", std::to_string(strict.stops)}});
 }
 
@@ -467,6 +467,7 @@ void Daemon::fill_status(StatusReply* out) const {
     pressure->set_stops(strict.stops);
     pressure->set_held_now(strict.held_now);
     pressure->set_unprotected(strict.unprotected);
+    pressure->set_repeats(strict.repeats);
   }
   const CoverageTotals coverage = coverage_->totals();
   auto* summary = out->mutable_coverage();

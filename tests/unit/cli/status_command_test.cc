@@ -69,6 +69,7 @@ TEST(Status, TheRingItsPressureAndTheCanaryAreSaidInWords) {
     EXPECT_TRUE(has(text, part)) << part << "\n" << text;
   status.mutable_backpressure()->set_mode("strict");
   status.mutable_backpressure()->set_stops(7);
+  status.mutable_backpressure()->set_repeats(9);
   status.mutable_backpressure()->set_unprotected(2);
   status.mutable_coverage()->set_dark(2);
   status.mutable_coverage()->set_dark_now(1);
@@ -78,7 +79,7 @@ TEST(Status, TheRingItsPressureAndTheCanaryAreSaidInWords) {
   Loss* loss = status.add_losses();
   loss->set_kind("orphans");
   text = status_text(status, now, {});
-  for (const char* part : {"(backpressure: strict): 7 stops, 0 held now", "unprotected 2 times",
+  for (const char* part : {"(backpressure: strict): 7 stops, 0 held now, 9 segments repeated", "unprotected 2 times",
                            "TLS NOT VISIBLE on 2, 1 of them open now", "TLS PLAINTEXT MISSING on 1",
                            "canary    NOT SEEN: SSL_read; last seen 12.00s ago",
                            "(first bytes whose connection never appeared)"})
