@@ -146,6 +146,8 @@ static __always_inline void bind(struct object_key *key, u64 id, u8 method, stru
   if (!object || object->id != id || object->bound) return;
   object->bound = 1;   /* never rebound within its generation */
   flow->bound = 1;
+  flow->object = *key;
+  flow->object_id = id;
   struct bind_event *event = RESERVE_CONTROL(struct bind_event, IT_BIND);
   if (!event) return;
   event->object = id;
