@@ -46,6 +46,7 @@ struct go_call {
   u64 length;
   u32 on_stack;
   u32 direction;
+  u64 since_ns;
 };
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -109,7 +110,8 @@ static __always_inline int go_entered(struct pt_regs *ctx, u64 cookie, u32 direc
   struct go_call call = {.conn = conn.ssl,
                          .buffer = GO_ARGUMENT2(ctx),
                          .length = GO_ARGUMENT3(ctx),
-                         .direction = direction};
+                         .direction = direction,
+                         .since_ns = bpf_ktime_get_ns()};
   if (object) call.id = object->id;
   if (!object || (!object->bound && !object->cookie)) call.socket = go_socket(ctx, conn.ssl, cookie);
   if (call.buffer >= stack.low && call.buffer < stack.high) {
@@ -133,8 +135,10 @@ static __always_inline int go_entered(struct pt_regs *ctx, u64 cookie, u32 direc
   return 0;
 }
 
-static __always_inline void go_emit(struct tls_object *object, u32 direction, u64 buffer, u64 n) {
-  struct copy_job job = {.id = object->id, .from = buffer, .left = n, .direction = direction};
+/* `since_ns`: when the call began, for what is written: what answers it may be read before it returns. */
+static __always_inline void go_emit(struct tls_object *object, u32 direction, u64 buffer, u64 n, u64 since_ns) {
+  u64 age = direction == IT_OUT ? bpf_ktime_get_ns() - since_ns : 0;
+  struct copy_job job = {.id = object->id, .from = buffer, .left = n, .direction = direction | age << 8};
   /* Readers and writers of a Conn run at the same time. */
   if (direction == IT_IN)
     job.offset = __sync_fetch_and_add(&object->offset[IT_IN], n);
@@ -176,7 +180,7 @@ static __always_inline int go_entered_before(struct pt_regs *ctx, u64 cookie) {
   if (!object) object = go_object_of(&conn);
   if (!object) return 0;
   if (!object->bound && !object->cookie) go_bind(&conn, object, go_socket(ctx, conn.ssl, cookie));
-  go_emit(object, IT_IN, slots[1], n);
+  go_emit(object, IT_IN, slots[1], n, 0);
   return 0;
 }
 
@@ -206,7 +210,8 @@ static __always_inline int go_left(struct pt_regs *ctx) {
   }
   if (n > 0) go_bind(&conn, object, call.socket);
   if (n > 0 && (u64)n <= call.length)
-    go_emit(object, call.direction, call.on_stack ? stack.high - call.buffer : call.buffer, n);
+    go_emit(object, call.direction, call.on_stack ? stack.high - call.buffer : call.buffer, n,
+            call.since_ns);
   if (!call.id || __sync_fetch_and_add(&object->calls, -1) != 1) return 0;
   /* After a reset what came before it may still be read: until nothing is left. */
   if (object->closing == GO_CLOSED || (object->closing && n <= 0)) go_end(&conn, object);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """attach_race.py [--count N]: of N programs that nobody has seen before, how many had their first plaintext
-captured, and how long did each take? One process per copy of the file, three ways to select it:
+captured, how long did each live (median), and how long was it held (median of the longest stop)? One process per copy of the file, three ways to select it:
 
     wildcard   exe=race*      probed when its first process executes
     prepared   exe=/path      probed before its first process
@@ -60,7 +60,6 @@ def measure(laboratory, program, way, base, count):
         ports.append(port[0] if program == "curl" else port)
         seconds.append(port[1] if program == "curl" else time.monotonic() - started)
     time.sleep(6)   # TLS NOT VISIBLE is told 3 s after
-    daemon.process.poll()
     whole, declared = set(), set()
     for record in daemon.records():
         client = record.get("flow", {}).get("client", "")
@@ -73,11 +72,13 @@ def measure(laboratory, program, way, base, count):
             declared.add(port)
     missed = [port for port in ports if port not in whole]
     stops = daemon.status()["attach_stops"]
+    held = [int(r["event"]["facts"]["longest_us"]) / 1000 for r in daemon.records()
+            if r["kind"] == "target" and "longest_us" in r["event"]["facts"]]
     daemon.stop()
     laboratory.children.remove(daemon)
     return {"whole": count - len(missed), "declared": sum(port in declared for port in missed),
             "silent": sum(port not in declared for port in missed), "ms": statistics.median(seconds) * 1000,
-            "stops": int(stops["stops"])}
+            "stops": int(stops["stops"]), "held": statistics.median(held) if held else 0}
 
 
 def main():
@@ -91,7 +92,8 @@ def main():
         python = str(laboratory.fastapi()[0])
         print("%d programs that nobody has seen before, each run once; kernel %s, load average %.1f" % (
             count, os.uname().release, os.getloadavg()[0]))
-        print("%-6s %-10s %12s %9s %7s %6s %10s %6s" % ("", "selected", "first whole", "declared", "silent", "stops", "median ms", "ratio"))
+        print("%-6s %-10s %12s %9s %7s %6s %8s %10s %6s" % ("", "selected", "first whole", "declared", "silent", "stops", "held ms",
+                                                 "life ms", "ratio"))
         silent = 0
         for program, base in (("go", go), ("curl", python)):
             first = None
@@ -101,8 +103,8 @@ def main():
                 seen = measure(laboratory, program, way, base, count)
                 first = first or seen["ms"]
                 silent += seen["silent"]
-                print("%-6s %-10s %9d/%-3d %8d %7d %6d %10.1f %6.2f" % (program, way, seen["whole"], count, seen["declared"],
-                                                                     seen["silent"], seen["stops"], seen["ms"], seen["ms"] / first))
+                print("%-6s %-10s %9d/%-3d %8d %7d %6d %8.1f %10.1f %6.2f" % (program, way, seen["whole"], count, seen["declared"],
+                                                                     seen["silent"], seen["stops"], seen["held"], seen["ms"], seen["ms"] / first))
         return 1 if silent else 0
     finally:
         laboratory.close()

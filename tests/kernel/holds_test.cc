@@ -272,7 +272,7 @@ TEST_F(HoldsTest, Trap38_Pid1OfAContainerIsStoppedAndContinued) {
   ASSERT_EQ(0, unshare(CLONE_NEWPID));
   Program init({"role=server"}, file.name());
   ASSERT_EQ(0, setns(own.get(), CLONE_NEWPID));
-  EXPECT_EQ(1u, counts().stops);
+  EXPECT_GT(counts().stops, 0u);
   EXPECT_NE('T', state_of(init.pid()));
 }
 

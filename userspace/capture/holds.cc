@@ -127,7 +127,7 @@ void Holds::know(const abi::file_key& file) {
 void Holds::forget(const abi::file_key& file) { bpf_map_delete_elem(known_, &file); }
 
 HoldCounts Holds::counts() const {
-  return {get(IT_HOLD_STOPS), keys_of<uint32_t>(held_).size(), get(IT_HOLD_OVERDUE),
+  return {get(IT_HOLD_ON) != 0, get(IT_HOLD_STOPS), keys_of<uint32_t>(held_).size(), get(IT_HOLD_OVERDUE),
           get(IT_HOLD_REFUSED) + get(IT_HOLD_UNPROTECTED)};
 }
 

@@ -28,6 +28,7 @@ namespace infertrail {
 class Probes;
 
 struct HoldCounts {
+  bool on = false;         // some selector asks for it
   uint64_t stops = 0;      // processes stopped, since load
   uint64_t held_now = 0;
   uint64_t overdue = 0;    // went on before their probes were attached

@@ -334,10 +334,12 @@ void Targets::on_exec(uint32_t tgid, const ProcessFacts& facts, uint32_t state) 
   std::string reason = why(facts, false);
   auto known = targets_.find(tgid);
   if (reason.empty() && known != targets_.end()) reason = known->second.selector;   // child of a target
-  if (!reason.empty())
+  if (!reason.empty()) {
+    scan_libraries(tgid);   // before all else: it runs meanwhile
     choose(facts, reason);
-  else if (state != 0)
+  } else if (state != 0) {
     probes_.deselect(tgid);
+  }
   go_on(tgid, wait);
 }
 

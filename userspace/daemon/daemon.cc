@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
@@ -491,10 +490,9 @@ void Daemon::fill_status(StatusReply* out) const {
     pressure->set_held_now(strict.held_now);
     pressure->set_unprotected(strict.unprotected);
   }
-  const auto selectors = targets_->selectors();
-  auto* stops = out->mutable_attach_stops();
-  stops->set_on(std::any_of(selectors.begin(), selectors.end(), [](const std::string& each) { return each.ends_with(",stop"); }));
   const HoldCounts holds = targets_->holds();
+  auto* stops = out->mutable_attach_stops();
+  stops->set_on(holds.on);
   stops->set_stops(holds.stops);
   stops->set_held_now(holds.held_now);
   stops->set_overdue(holds.overdue);
