@@ -156,6 +156,8 @@ static __always_inline void bind(struct object_key *key, u64 id, u8 method, stru
   if (!object || object->id != id || object->bound) return;
   object->bound = 1;   /* never rebound within its generation */
   flow->bound = 1;
+  flow->object = *key;
+  flow->object_id = id;
   struct bind_event *event = RESERVE_CONTROL(struct bind_event, IT_BIND);
   if (!event) return;
   event->object = id;
@@ -382,13 +384,13 @@ static __always_inline int plain(struct __sk_buff *skb, const struct segment *se
   if (over && hold) {
     /* TCP sends in order and what was held back stays behind `end`: this was sent before, and recorded. */
     if (direction == IT_OUT && offset + segment->length <= flow->end[IT_OUT]) return 1;
-    held(since);
+    note_held(since);
     return 0;
   }
   u32 done = copy_payload(skb, segment, flow->cookie, direction | (hold ? HOLD : 0), offset);
   if (done) advance(flow, direction, offset + done);
   if (done < segment->length) {
-    held(since);
+    note_held(since);
     return 0;
   }
   if (!over) *since = 0;

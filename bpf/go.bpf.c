@@ -9,8 +9,11 @@
  * it is a *net.TCPConn is proven by its method table (the daemon put the address of its Read into the
  * cookie), that the fd was not closed and used again meanwhile by the closed bit of its fdMutex. Where
  * the program has another net.Conn there, the ciphertext that (*Conn).write gets is the fingerprint.
- * What it cannot see: a Read or Write that was entered before the probes were attached; and two
- * goroutines that write one Conn at once without a lock are told in the order in which they return. */
+ * A Read that was entered before the probes were attached is seen by its RET alone: its arguments still
+ * stand where it keeps them, above its return address, if its code shows that it does (go_code.h).
+ * What it cannot see: a Write that was entered before, which is a loss of as many bytes, without a name;
+ * and two goroutines that write one Conn at once without a lock are told in the order in which they return.
+ * An object ends with (*Conn).Close, or when its process has closed the socket (go_socket_closed). */
 #include "emit.h"
 
 /* Go's register ABI (1.17, arm64: 1.18): cmd/compile/abi-internal.md. A receiver is the first argument. */
@@ -43,6 +46,7 @@ struct go_call {
   u64 length;
   u32 on_stack;
   u32 direction;
+  u64 since_ns;
 };
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);
@@ -67,18 +71,6 @@ static __always_inline int go_key(struct pt_regs *ctx, struct go_call_key *key, 
   return 1;
 }
 
-/* The end of an object; the first of two that find it ended says so. */
-static __always_inline void go_end(struct object_key *key, struct tls_object *object) {
-  struct tls_object last = *object;
-  if (bpf_map_delete_elem(&tls_objects, key)) return;
-  struct tls_close_event *event = RESERVE_CONTROL(struct tls_close_event, IT_TLS_CLOSE);
-  if (!event) return;
-  event->object = last.id;
-  event->end[IT_IN] = last.offset[IT_IN];
-  event->end[IT_OUT] = last.offset[IT_OUT];
-  bpf_ringbuf_submit(event, 0);
-}
-
 /* Cookie of the socket behind a tls.Conn, 0 when that is not proven. `read_method`: the address of
  * net.(*TCPConn).Read in this process, 0 when the program has none. */
 static __noinline u64 go_cookie(u64 conn, u64 read_method) {
@@ -96,7 +88,7 @@ static __noinline u64 go_cookie(u64 conn, u64 read_method) {
 }
 
 static __always_inline u64 go_socket(struct pt_regs *ctx, u64 conn, u64 cookie) {
-  int distance = IT_COOKIE_LIBRARY(cookie);
+  int distance = IT_GO_DISTANCE(cookie);
   return go_cookie(conn, distance ? PT_REGS_IP(ctx) + (long)distance : 0);
 }
 
@@ -118,7 +110,8 @@ static __always_inline int go_entered(struct pt_regs *ctx, u64 cookie, u32 direc
   struct go_call call = {.conn = conn.ssl,
                          .buffer = GO_ARGUMENT2(ctx),
                          .length = GO_ARGUMENT3(ctx),
-                         .direction = direction};
+                         .direction = direction,
+                         .since_ns = bpf_ktime_get_ns()};
   if (object) call.id = object->id;
   if (!object || (!object->bound && !object->cookie)) call.socket = go_socket(ctx, conn.ssl, cookie);
   if (call.buffer >= stack.low && call.buffer < stack.high) {
@@ -142,8 +135,10 @@ static __always_inline int go_entered(struct pt_regs *ctx, u64 cookie, u32 direc
   return 0;
 }
 
-static __always_inline void go_emit(struct tls_object *object, u32 direction, u64 buffer, u64 n) {
-  struct copy_job job = {.id = object->id, .from = buffer, .left = n, .direction = direction};
+/* `since_ns`: when the call began, for what is written: what answers it may be read before it returns. */
+static __always_inline void go_emit(struct tls_object *object, u32 direction, u64 buffer, u64 n, u64 since_ns) {
+  u64 age = direction == IT_OUT ? bpf_ktime_get_ns() - since_ns : 0;
+  struct copy_job job = {.id = object->id, .from = buffer, .left = n, .direction = direction | age << 8};
   /* Readers and writers of a Conn run at the same time. */
   if (direction == IT_IN)
     job.offset = __sync_fetch_and_add(&object->offset[IT_IN], n);
@@ -156,13 +151,49 @@ static __always_inline void go_emit(struct tls_object *object, u32 direction, u6
   press_back();
 }
 
+static __always_inline struct tls_object *go_object_of(struct object_key *key) {
+  struct tls_object *object = object_of(key);
+  if (object) object->go = 1;
+  return object;
+}
+
+static __always_inline struct library_hits *go_hits(u64 cookie) {
+  u32 library = IT_GO_LIBRARY(cookie) & (IT_LIBRARIES - 1);
+  return bpf_map_lookup_elem(&library_hits, &library);
+}
+
+/* A call whose entry was not seen: from the slots of its arguments, above the return address. */
+static __always_inline int go_entered_before(struct pt_regs *ctx, u64 cookie) {
+  long n = GO_RESULT1(ctx);
+  u64 slots[3];   /* receiver; address and length of the buffer */
+  if (IT_COOKIE_FUNCTION(cookie) != IT_CALL_GO_READ_SPILLED ||
+      bpf_probe_read_user(slots, sizeof(slots), (void *)(PT_REGS_SP(ctx) + 8)) || n > (long)slots[2]) {
+    if (n > 0) count_loss(IT_LOSS_ENTERED, n);
+    return 0;
+  }
+  struct object_key conn = key_of(slots[0]);
+  struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &conn);
+  if (n <= 0) {
+    if (object && object->closing && !object->calls) go_end(&conn, object);
+    return 0;
+  }
+  if (!object) object = go_object_of(&conn);
+  if (!object) return 0;
+  if (!object->bound && !object->cookie) go_bind(&conn, object, go_socket(ctx, conn.ssl, cookie));
+  go_emit(object, IT_IN, slots[1], n, 0);
+  return 0;
+}
+
 static __always_inline int go_left(struct pt_regs *ctx) {
-  if (!armed() || !target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
+  u64 cookie = bpf_get_attach_cookie(ctx);
+  if (!takes(ctx) || !target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
   struct go_call_key key = {};
   struct go_stack stack;
   if (!go_key(ctx, &key, &stack)) return 0;
+  struct library_hits *hits = go_hits(cookie);
+  if (hits) hits->exits[IT_COOKIE_FUNCTION(cookie) == IT_CALL_GO_WRITE_EXIT ? IT_CALL_WRITE : IT_CALL_READ] += 1;
   struct go_call *found = bpf_map_lookup_elem(&go_calls, &key);
-  if (!found) return 0;
+  if (!found) return go_entered_before(ctx, cookie);
   struct go_call call = *found;
   bpf_map_delete_elem(&go_calls, &key);
   long n = GO_RESULT1(ctx);
@@ -174,13 +205,16 @@ static __always_inline int go_left(struct pt_regs *ctx) {
   }
   if (!object) {
     if (n <= 0) return 0;
-    object = object_of(&conn);   /* older than the capture */
+    object = go_object_of(&conn);   /* older than the capture */
     if (!object) return 0;
   }
   if (n > 0) go_bind(&conn, object, call.socket);
   if (n > 0 && (u64)n <= call.length)
-    go_emit(object, call.direction, call.on_stack ? stack.high - call.buffer : call.buffer, n);
-  if (call.id && __sync_fetch_and_add(&object->calls, -1) == 1 && object->closing) go_end(&conn, object);
+    go_emit(object, call.direction, call.on_stack ? stack.high - call.buffer : call.buffer, n,
+            call.since_ns);
+  if (!call.id || __sync_fetch_and_add(&object->calls, -1) != 1) return 0;
+  /* After a reset what came before it may still be read: until nothing is left. */
+  if (object->closing == GO_CLOSED || (object->closing && n <= 0)) go_end(&conn, object);
   return 0;
 }
 
@@ -202,7 +236,7 @@ static __always_inline int go_handshake(struct pt_regs *ctx, u64 cookie, u8 role
       object = 0;
     }
   }
-  if (!object) object = object_of(&key);
+  if (!object) object = go_object_of(&key);
   if (!object) return 0;
   object->hello = 1;
   object->role = role;
@@ -215,7 +249,7 @@ static __always_inline int go_closed(struct pt_regs *ctx) {
   struct object_key key = key_of(GO_ARGUMENT1(ctx));
   struct tls_object *object = bpf_map_lookup_elem(&tls_objects, &key);
   if (!object) return 0;
-  __sync_fetch_and_add(&object->closing, 1);
+  object->closing = GO_CLOSED;
   if (!object->calls) go_end(&key, object);
   return 0;
 }
@@ -234,14 +268,19 @@ static __always_inline int go_dispatch(struct pt_regs *ctx) {
   if (!takes(ctx)) return 0;
   if (function == IT_CALL_GO_CLOSE) return go_closed(ctx);   /* also of one that is no target any more */
   if (!target_state(bpf_get_current_pid_tgid() >> 32)) return 0;
+  struct library_hits *hits = go_hits(cookie);
   switch (function) {
     case IT_CALL_GO_READ:
+      if (hits) hits->enters[IT_CALL_READ] += 1;
       return go_entered(ctx, cookie, IT_IN);
     case IT_CALL_GO_WRITE:
+      if (hits) hits->enters[IT_CALL_WRITE] += 1;
       return go_entered(ctx, cookie, IT_OUT);
     case IT_CALL_GO_CLIENT:
+      if (hits) hits->enters[IT_CALL_HANDSHAKE] += 1;
       return go_handshake(ctx, cookie, IT_ROLE_CLIENT);
     case IT_CALL_GO_SERVER:
+      if (hits) hits->enters[IT_CALL_HANDSHAKE] += 1;
       return go_handshake(ctx, cookie, IT_ROLE_SERVER);
     case IT_CALL_GO_CIPHERTEXT:
       return go_ciphertext(ctx);

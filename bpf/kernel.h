@@ -24,8 +24,25 @@ typedef struct { int counter; } atomic_t;
 typedef struct { long long counter; } atomic64_t;
 
 struct mm_struct { unsigned long arg_start, arg_end; };
-struct inode { unsigned short i_mode; };
-struct file { void *private_data; struct inode *f_inode; };
+struct super_block { u32 s_dev; };
+struct timespec64 { long long tv_sec; long tv_nsec; };
+struct inode {
+  unsigned short i_mode;
+  unsigned long i_ino;
+  u32 i_generation;
+  long long i_size;
+  struct super_block *i_sb;
+  struct timespec64 i_mtime;   /* until 6.6 */
+};
+struct inode___6_7 { struct timespec64 __i_mtime; };
+struct inode___6_11 { long long i_mtime_sec; u32 i_mtime_nsec; };
+struct qstr { const unsigned char *name; };
+struct dentry { struct qstr d_name; };
+struct path { struct dentry *dentry; };
+struct file { void *private_data; struct inode *f_inode; struct path f_path; };
+struct kernfs_node { const char *name; };
+struct cgroup { int level; struct kernfs_node *kn; struct cgroup *ancestors[]; };
+struct css_set { struct cgroup *dfl_cgrp; };
 struct fdtable { unsigned int max_fds; struct file **fd; };
 struct files_struct { struct fdtable *fdt; };
 struct signal_struct { atomic_t live; };
@@ -40,9 +57,10 @@ struct task_struct {
   struct mm_struct *mm;
   struct files_struct *files;
   struct signal_struct *signal;
+  struct css_set *cgroups;
 };
 
-struct linux_binprm { const char *filename; };
+struct linux_binprm { const char *filename; struct file *file; };
 
 struct in6_addr {
   union { u8 u6_addr8[16]; } in6_u;
@@ -57,7 +75,8 @@ struct sock_common {
   struct in6_addr skc_v6_rcv_saddr;
   atomic64_t skc_cookie;
 };
-struct sock { struct sock_common __sk_common; u16 sk_protocol; };
+struct socket;
+struct sock { struct sock_common __sk_common; u16 sk_protocol; int sk_err; struct socket *sk_socket; };
 struct socket { struct sock *sk; };
 
 #pragma clang attribute pop

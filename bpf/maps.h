@@ -119,6 +119,8 @@ struct flow_state {
   u64 told;            /* bytes at the last flow_wire_event, both directions */
   u64 told_ns;
   u64 held_ns[2];      /* since when back-pressure holds a direction of plain TCP (strict_flow.h); 0: it does not */
+  struct object_key object;   /* that it is bound to */
+  u64 object_id;
 };
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -192,6 +194,29 @@ struct {
   __type(key, u32);
   __type(value, struct stopped_process);
 } stopped __weak SEC(".maps");
+
+/* Stop until attached (hold.h): names of processes that are stopped when they execute, who is stopped,
+ * and the files that were looked at: nobody has to wait for them. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1024);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, struct stop_name);
+  __type(value, u8);
+} stop_names __weak SEC(".maps");
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 4096);
+  __uint(map_flags, BPF_F_NO_PREALLOC);
+  __type(key, u32);
+  __type(value, struct held_process);
+} held __weak SEC(".maps");
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 4096);
+  __type(key, struct file_key);
+  __type(value, u8);
+} known_files __weak SEC(".maps");
 
 /* Socket cookie -> the TLS object that uses it by its own account (a descriptor): flow.bpf.c binds them
  * at the next segment of that socket, so that the flow is always told before its binding. */

@@ -4,21 +4,30 @@
  * Why these hooks: raw tracepoints exist on every kernel from 6.1, with lockdown and without
  * kprobes, and fire in the process itself. What they cannot see: a process that changes its
  * command line or cgroup later; the daemon sweeps /proc for those. */
-#include "emit.h"
+#include "hold.h"
 
 /* The new program's arguments stand on its stack, just written by the kernel. */
 static __always_inline int executed(struct bpf_raw_tracepoint_args *ctx) {
   struct task_struct *task = (void *)ctx->args[0];
   struct linux_binprm *bprm = (void *)ctx->args[2];
+  struct file *file = BPF_CORE_READ(bprm, file);
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
-  u32 state = target_state(tgid);
+  struct target_value *known = bpf_map_lookup_elem(&targets, &tgid);
+  u32 state = known ? known->state : 0;
+  struct file_key key = {};
+  int holding = holds();
+  if (holding) key_of_file(file, &key);
+  int stops = holding && !is_own(&key) && ((known && known->flags & IT_TARGET_STOPS) || stops_by_name(task, file));
   if (!state && shared.take_new) {
-    struct target_value pending = {.state = IT_TARGET_PENDING};
+    struct target_value pending = {.state = IT_TARGET_PENDING, .flags = stops ? IT_TARGET_STOPS : 0};
     if (bpf_map_update_elem(&targets, &tgid, &pending, BPF_ANY))
       count_loss(IT_LOSS_MAP_FULL, 0);
     else
       state = IT_TARGET_PENDING;
+  } else if (known && stops) {   /* of another name, as another program */
+    known->flags |= IT_TARGET_STOPS;
   }
+  if (stops && state) hold_for(&key);   /* before the daemon is told: it must find who is stopped */
   struct exec_event *event = RESERVE_CONTROL(struct exec_event, IT_EXEC);
   if (!event) return 0;
   event->tgid = tgid;
@@ -85,6 +94,7 @@ static __always_inline int ended(struct bpf_raw_tracepoint_args *ctx) {
   u32 tgid = bpf_get_current_pid_tgid() >> 32;
   if (!target_state(tgid)) return 0;
   bpf_map_delete_elem(&stopped, &tgid);   /* its number may be another process's soon */
+  bpf_map_delete_elem(&held, &tgid);
   bpf_map_delete_elem(&targets, &tgid);
   return tell(tgid, IT_EXIT);
 }
@@ -114,12 +124,12 @@ int process_exit(struct bpf_raw_tracepoint_args *ctx) {
 }
 
 /* A new executable mapping may be a TLS library; the daemon must attach before its first use.
- * enter knows the protection, exit knows that it worked. */
+ * enter knows the protection and the file, exit knows that it worked. */
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 4096);
   __type(key, u64);
-  __type(value, u8);
+  __type(value, struct file_key);
 } mapping SEC(".maps");
 
 struct sys_enter_args {
@@ -138,17 +148,25 @@ int mmap_enter(struct sys_enter_args *ctx) {
   if (!armed() || !(ctx->args[2] & PROT_EXEC) || (int)ctx->args[4] < 0) return 0;
   u64 id = bpf_get_current_pid_tgid();
   if (!target_state(id >> 32)) return 0;
-  u8 one = 1;
-  bpf_map_update_elem(&mapping, &id, &one, BPF_ANY);
+  struct file_key key = {};
+  struct file *file = file_of_descriptor((int)ctx->args[4]);
+  if (file) key_of_file(file, &key);
+  bpf_map_update_elem(&mapping, &id, &key, BPF_ANY);
   return 0;
 }
 
 SEC("tracepoint/syscalls/sys_exit_mmap")
 int mmap_exit(struct sys_exit_args *ctx) {
   u64 id = bpf_get_current_pid_tgid();
-  if (!bpf_map_lookup_elem(&mapping, &id)) return 0;
+  struct file_key *found = bpf_map_lookup_elem(&mapping, &id);
+  if (!found) return 0;
+  struct file_key key = *found;
   bpf_map_delete_elem(&mapping, &id);
-  return tell(id >> 32, IT_MAPPED);
+  if (ctx->ret < 0 && ctx->ret > -4096) return 0;
+  u32 tgid = id >> 32;
+  struct target_value *target = bpf_map_lookup_elem(&targets, &tgid);
+  if (target && target->flags & IT_TARGET_STOPS && holds()) hold_for(&key);
+  return tell(tgid, IT_MAPPED);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -6,7 +6,8 @@
  * several workers took it is told by kprobes on tcp_recvmsg and tcp_sendmsg where the kernel has
  * them, else by the exits of accept and accept4. Failure loses the worker's pid, not the bytes: the
  * listener's owner stays. */
-#include "strict.h"
+#include "hold.h"
+#include "tls_objects.h"
 
 static __always_inline void addresses_of(struct address_pair *out, const struct sock *sk) {
   __builtin_memset(out, 0, sizeof(*out));
@@ -23,9 +24,10 @@ static __always_inline void addresses_of(struct address_pair *out, const struct 
 
 static __always_inline void listening(struct sock *sk, u32 tgid) {
   u16 port = sk->__sk_common.skc_num;
-  u32 state = target_state(tgid);
+  struct target_value *known = bpf_map_lookup_elem(&targets, &tgid);
+  u32 state = known ? known->state : 0;
   if (bpf_map_lookup_elem(&target_ports, &port) && state != IT_TARGET_SELECTED) {
-    struct target_value selected = {.state = IT_TARGET_SELECTED};
+    struct target_value selected = {.state = IT_TARGET_SELECTED, .flags = known ? known->flags : 0};
     if (bpf_map_update_elem(&targets, &tgid, &selected, BPF_ANY)) count_loss(IT_LOSS_MAP_FULL, 0);
     state = IT_TARGET_SELECTED;
   }
@@ -64,8 +66,25 @@ static __always_inline void connected(struct sock *sk) {
   bpf_map_update_elem(&connectors, &addresses, &tgid, BPF_ANY);
 }
 
+/* Go's TLS objects end with their socket; others are freed by their library. */
+static __always_inline void object_closed(struct sock *sk, struct flow_state *flow) {
+  /* A reset leaves the socket in error until the process closes it. */
+  int still_open = sk->sk_socket && sk->sk_err;
+  if (flow && flow->object_id) {
+    struct object_key key = flow->object;
+    return go_socket_closed(&key, flow->object_id, still_open);
+  }
+  u64 cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+  struct socket_owner *waits = bpf_map_lookup_elem(&socket_objects, &cookie);
+  if (!waits) return;   /* else: nothing was sent after it was found */
+  struct socket_owner owner = *waits;
+  bpf_map_delete_elem(&socket_objects, &cookie);
+  go_socket_closed(&owner.key, owner.id, still_open);
+}
+
 static __always_inline void closed(struct sock *sk, int from) {
   struct flow_state *flow = bpf_sk_storage_get(&flows, sk, 0, 0);
+  object_closed(sk, flow);
   if (!flow || flow->ignored || flow->closed) return;
   flow->closed = 1;
   if (flow->tls) tell_wire(flow);
@@ -155,12 +174,8 @@ struct accept_exit_args {
 
 /* The TCP socket that a descriptor of the current process is now, else NULL. */
 static __always_inline struct sock *socket_of_descriptor(long fd) {
-  struct task_struct *task = (void *)bpf_get_current_task();
-  struct fdtable *descriptors = BPF_CORE_READ(task, files, fdt);
-  if (fd < 0 || fd >= BPF_CORE_READ(descriptors, max_fds)) return 0;
-  struct file **table = BPF_CORE_READ(descriptors, fd);
-  struct file *file = 0;
-  if (bpf_probe_read_kernel(&file, sizeof(file), table + fd) || !file) return 0;
+  struct file *file = file_of_descriptor(fd);
+  if (!file) return 0;
   if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK) return 0;
   struct socket *socket = BPF_CORE_READ(file, private_data);
   struct sock *sk = BPF_CORE_READ(socket, sk);

@@ -1,6 +1,6 @@
 /* Whose stop is it? signal_generate(signal, info, task, group, result) sees every signal that is sent.
- * Attached in strict mode only. Its failure loses: a process that we stopped and that somebody else
- * stops meanwhile goes on with our SIGCONT. */
+ * Its failure loses: a process that we stopped and that somebody else stops meanwhile goes on with our
+ * SIGCONT. */
 #include "strict.h"
 
 /* As the kernel's SEND_SIG_PRIV: a signal without a sender, as bpf_send_signal's is. */
@@ -13,10 +13,13 @@ int signal_sent(struct bpf_raw_tracepoint_args *ctx) {
   struct task_struct *task = (void *)ctx->args[2];
   u32 tgid = BPF_CORE_READ(task, tgid);
   struct stopped_process *entry = bpf_map_lookup_elem(&stopped, &tgid);
-  if (!entry) return 0;
-  if (signal == IT_SIGCONT)
-    bpf_map_delete_elem(&stopped, &tgid);   /* it runs now, whoever wanted that */
-  else if (ctx->args[1] > IT_FROM_KERNEL)
-    entry->foreign = 1;
+  struct held_process *waits = bpf_map_lookup_elem(&held, &tgid);
+  if (signal == IT_SIGCONT) {   /* it runs now, whoever wanted that */
+    if (entry) bpf_map_delete_elem(&stopped, &tgid);
+    if (waits) bpf_map_delete_elem(&held, &tgid);
+  } else if (ctx->args[1] > IT_FROM_KERNEL) {
+    if (entry) entry->foreign = 1;
+    if (waits) waits->foreign = 1;
+  }
   return 0;
 }

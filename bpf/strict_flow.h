@@ -24,7 +24,7 @@ static __always_inline int over_mark(u64 mark, u8 direction) {
   return bpf_ringbuf_query(&data_ring, BPF_RB_AVAIL_DATA) > mark;
 }
 
-static __always_inline void held(u64 *since_ns) {
+static __always_inline void note_held(u64 *since_ns) {
   if (!*since_ns) *since_ns = bpf_ktime_get_ns();
   strict_count(IT_STRICT_REPEATS);
 }

@@ -26,8 +26,9 @@ struct {
   if (n <= (TIER)) {                                                                     \
     struct data_event *event = bpf_ringbuf_reserve(&data_ring, sizeof(*event) + (TIER), 0);   \
     if (!event) return IT_LOSS_RING_FULL + 1;                                            \
-    fill_data(event, bpf_get_current_pid_tgid(), IT_TLS_DATA, id, direction, offset, n,  \
+    fill_data(event, bpf_get_current_pid_tgid(), IT_TLS_DATA, id, how & 1, offset, n,    \
               sizeof(*event));                                                           \
+    event->header.time_ns -= how >> 8;                                                   \
     at_most(n, TIER);                                                                    \
     if (bpf_probe_read_user(event + 1, n, (void *)from)) {                               \
       bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);                                      \
@@ -37,7 +38,8 @@ struct {
     return 0;                                                                            \
   }
 
-static __noinline int copy_user(u64 id, u64 offset, u64 from, u64 n, u8 direction) {
+/* `how`: the direction, and above 8 bits how many ns ago the call began. */
+static __noinline int copy_user(u64 id, u64 offset, u64 from, u64 n, u64 how) {
   USER_TIER(256)
   USER_TIER(512)
   USER_TIER(1024)
@@ -51,14 +53,14 @@ static __noinline int copy_user(u64 id, u64 offset, u64 from, u64 n, u8 directio
 
 struct copy_job {
   u64 id, offset, from, left;
-  u64 direction;
+  u64 direction;   /* as `how` above */
 };
 
 static long copy_step(u32 index, struct copy_job *job) {
   if (!job->left) return 1;
   u64 n = job->left > IT_PART_MAX ? IT_PART_MAX : job->left;
   int error = copy_user(job->id, job->offset, job->from, n, job->direction);
-  if (error) lose(job->id, 1, job->direction, job->offset, job->offset + n, error - 1);
+  if (error) lose(job->id, 1, job->direction & 1, job->offset, job->offset + n, error - 1);
   job->offset += n;
   job->from += n;
   job->left -= n;

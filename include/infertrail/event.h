@@ -57,6 +57,8 @@ typedef __u64 u64;
 /* targets: value states */
 #define IT_TARGET_PENDING 1    /* just executed; the daemon has not decided yet: captured, then kept or dropped */
 #define IT_TARGET_SELECTED 2
+/* targets: value flags */
+#define IT_TARGET_STOPS 1      /* stopped while its files are not probed yet (bpf/hold.h); children inherit it */
 
 /* sock_owner.flags */
 #define IT_SOCK_WATCH 1     /* owner is or was a target when this was set */
@@ -81,7 +83,8 @@ typedef __u64 u64;
 #define IT_LOSS_MAP_FULL 3      /* a bookkeeping map had no room */
 #define IT_LOSS_NESTED 4        /* an SSL call inside another one on the same thread */
 #define IT_LOSS_KTLS 5          /* the kernel encrypted a file (SSL_sendfile): no plaintext passed the process */
-#define IT_LOSS_KINDS 6
+#define IT_LOSS_ENTERED 6       /* a call that was entered before its probes: its arguments are not known */
+#define IT_LOSS_KINDS 7
 
 /* Cookie of a TLS uprobe: which function it stands in, how far its stack pointer is from the one
  * behind the return of that function, and the library (a number that the daemon gives). */
@@ -107,14 +110,21 @@ typedef __u64 u64;
 #define IT_CALL_CLEAR 13        /* int f(SSL *) */
 #define IT_CALLS 16
 #define IT_LIBRARIES 1024       /* libraries whose probes are counted; more share counters */
-/* Go: the cookie's upper half is the distance from the probe to net.(*TCPConn).Read, 0 = none. */
+/* Go: the cookie's upper half is the distance from the probe to net.(*TCPConn).Read, 0 = none; its lowest
+ * 16 bits are the library. */
+#define IT_GO_COOKIE(function, library, distance) \
+  ((u64)(library) | (u64)(function) << 16 | (u64)(distance) << 32)
+#define IT_GO_LIBRARY(cookie) ((cookie) & 0xffff)
+#define IT_GO_DISTANCE(cookie) ((int)((cookie) >> 32))
 #define IT_CALL_GO_READ 32
 #define IT_CALL_GO_WRITE 33
 #define IT_CALL_GO_CLIENT 34       /* handshakes */
 #define IT_CALL_GO_SERVER 35
 #define IT_CALL_GO_CIPHERTEXT 36   /* (*Conn).write(ciphertext) */
 #define IT_CALL_GO_CLOSE 37
-#define IT_CALL_GO_EXIT 38         /* a RET */
+#define IT_CALL_GO_READ_EXIT 38    /* a RET */
+#define IT_CALL_GO_WRITE_EXIT 39
+#define IT_CALL_GO_READ_SPILLED 40 /* a RET of a Read that keeps its arguments above the return address */
 
 #define IT_ARGS_MAX 1024
 #define IT_NAME_MAX 256
@@ -332,10 +342,21 @@ struct selector_key {
 #define IT_STRICT_UNPROTECTED 3 /* times that nobody was held: the heartbeat was stale, or a flow was held too long */
 #define IT_STRICT_REFUSED 4     /* times that a producer was not stopped: pid 1, traced, no room */
 #define IT_STRICT_SELF 5        /* the daemon: never stopped */
-#define IT_STRICT_REPEATS 6     /* segments of plain TCP that were left to TCP to repeat, since load */
-#define IT_STRICT_WORDS 7
-#define IT_STRICT_STALE_NS 2000000000ull
 #define IT_STRICT_HOLD_NS 10000000000ull   /* one direction of a flow is held no longer */
+/* Stop until attached (capture/holds.h). */
+#define IT_HOLD_ON 6            /* 1: some selector asks for it */
+#define IT_HOLD_HEARTBEAT 7     /* CLOCK_MONOTONIC ns at which the thread that attaches last was there */
+#define IT_HOLD_STOPS 8         /* processes stopped, since load */
+#define IT_HOLD_REFUSED 9       /* not stopped: pid 1, traced, the daemon itself, no room */
+#define IT_HOLD_UNPROTECTED 10  /* not stopped because the heartbeat was stale */
+#define IT_HOLD_OVERDUE 11      /* went on before their libraries were attached */
+#define IT_HOLD_OWN_INODE 12    /* the daemon's executable: its children are never stopped when they execute it */
+#define IT_HOLD_OWN_SIZE 13
+#define IT_STRICT_REPEATS 14    /* segments of plain TCP that were left to TCP to repeat, since load */
+#define IT_STRICT_WORDS 15
+#define IT_STRICT_STALE_NS 2000000000ull
+#define IT_HOLD_STALE_NS 1000000000ull
+#define IT_HOLD_MAX_NS 1000000000ull   /* nobody is held longer */
 
 struct stopped_process {
   u64 since_ns;
@@ -343,9 +364,36 @@ struct stopped_process {
   u32 reserved;
 };
 
+/* A version of a file, as the kernel's inode has it: compared, never interpreted. */
+struct file_key {
+  u64 inode;
+  u64 size;
+  u64 changed_ns;     /* last write */
+  u32 device;
+  u32 generation;
+};
+
+/* A process that waits for its probes. */
+struct held_process {
+  u64 since_ns;
+  struct file_key file;   /* what it has just executed or mapped */
+  u32 foreign;            /* as in stopped_process */
+  u32 number;             /* of holds, so that a newer one is told from an older */
+};
+
+/* Who is stopped when it executes: a name that the kernel can see, conservative; the daemon decides. */
+#define IT_STOP_EXE 1         /* file name of the executable */
+#define IT_STOP_COMM 2
+#define IT_STOP_CGROUP 3      /* name of its cgroup or of one above it */
+#define IT_STOP_NAME_MAX 63   /* with the NUL; longer ones are compared so far */
+struct stop_name {
+  u8 kind;
+  u8 text[IT_STOP_NAME_MAX];
+};
+
 struct target_value {
   u32 state;
-  u32 reserved;
+  u32 flags;          /* IT_TARGET_STOPS */
 };
 
 /* The SSL call that a thread is in (maps.h); a new daemon waits for those that it finds. */
@@ -390,7 +438,9 @@ struct tls_object {
   u64 pending;      /* plaintext in it */
   u64 cookie;       /* of the socket that its descriptor was, 0 = not known so */
   u32 calls;        /* Go: in flight */
-  u32 closing;      /* Go: closed, the last call in flight ends it */
+  u32 closing;      /* Go: how it was closed; the last call in flight ends it */
+  u32 go;           /* 1: of Go's crypto/tls */
+  u32 reserved;
 };
 
 /* How often the probes of a library acted for a target, by IT_CALL_*. */
@@ -443,6 +493,9 @@ IT_ASSERT_SIZE(struct bind_event, 40);
 IT_ASSERT_SIZE(struct loss_event, 48);
 IT_ASSERT_SIZE(struct shared, 56);
 IT_ASSERT_SIZE(struct call, 48);
+IT_ASSERT_SIZE(struct file_key, 32);
+IT_ASSERT_SIZE(struct held_process, 48);
+IT_ASSERT_SIZE(struct stop_name, 64);
 IT_ASSERT_SIZE(struct target_note, 24 + IT_SELECTOR_MAX + 16 + 2 * IT_NAME_MAX + IT_ARGS_MAX);
 IT_ASSERT_SIZE(struct flow_wire_event, 88);
 IT_ASSERT_SIZE(struct small_reads, 32 + IT_SMALL_BUFFER + IT_SMALL_MAX + 8);

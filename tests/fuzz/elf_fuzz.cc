@@ -1,12 +1,16 @@
 // Any bytes as the file of a target: must end in an answer, with offsets that are inside the file. The last
 // byte chooses whether the section headers count, for the way without symbols. Built into the unit tests (a
 // mutation loop) and, with clang, into a fuzzer.
+#include <elf.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 #include "capture/function_bounds.h"
+#include "capture/go_code.h"
+#include "capture/go_probes.h"
 #include "capture/tls_library.h"
 
 extern "C" int elf_fuzz(const uint8_t* data, size_t size) {
@@ -15,6 +19,11 @@ extern "C" int elf_fuzz(const uint8_t* data, size_t size) {
   std::string bytes(reinterpret_cast<const char*>(data), size - 1);
   if ((data[size - 1] & 1) && bytes.size() >= 64) bytes.replace(40, 8, 8, '\0');   // e_shoff
   const MemorySource source(bytes);
+  go_keeps_arguments(EM_X86_64, bytes);   // as the code of a function
+  if (auto places = find_go_places(source); places.ok())
+    for (const auto& each : {places.value().enters, places.value().exits})
+      for (const UprobePlace& place : each)
+        if (place.offset >= bytes.size()) __builtin_trap();
   auto symbols = read_tls_symbols(source);
   if (!symbols.ok()) return 0;
   for (auto& [name, offset] : symbols.value().offsets)

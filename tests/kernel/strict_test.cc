@@ -45,7 +45,6 @@ class StrictTest : public testing::Test {
   void open(uint64_t ring) {
     ProbeOptions options;
     options.data_ring_bytes = ring;
-    options.strict = true;
     auto opened = Stand::open(options);
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     stand_ = std::move(opened.value());

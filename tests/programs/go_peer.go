@@ -1,8 +1,11 @@
 // A Go program to watch: one end of HTTPS connections by net/http and crypto/tls, or of plain TLS
 // connections that read into arrays on the goroutine's stack. Says what it moved, as peer.c does.
 //
-//	go_peer role=server [gate=0] [stack=1 conns=N] [wrap=1] [cert=FILE key=FILE]
-//	go_peer role=client port=P [conns=N] [requests=N] [request=BYTES] [response=BYTES] [stack=1] [wrap=1]
+//	go_peer role=server [gate=0] [stack=1 conns=N] [wrap=1] [raw=1] [cert=FILE key=FILE]
+//	go_peer role=client port=P [conns=N] [rounds=N] [requests=N] [request=BYTES] [response=BYTES] [stack=1] [wrap=1] [raw=1]
+//
+// raw=1: only the sockets are closed, the tls.Conns around them are dropped. rounds=N: `conns` connections again
+// and again, so that addresses of what was dropped are used again.
 //
 // A server answers POST /?n=BYTES with as many bytes and the SHA-256 of the request's body, until its second
 // gate; with stack=1 it takes `conns` connections. A client makes `conns` connections at once, each with
@@ -27,6 +30,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,7 +38,7 @@ import (
 	"unsafe"
 )
 
-var options = map[string]string{"conns": "1", "requests": "1", "request": "100", "response": "100", "gate": "1"}
+var options = map[string]string{"conns": "1", "requests": "1", "request": "100", "response": "100", "gate": "1", "rounds": "1"}
 
 func number(name string) int {
 	n, err := strconv.Atoi(options[name])
@@ -104,7 +108,12 @@ func port(address net.Addr) string {
 }
 
 func (c *counted) Close() error {
-	err := c.Conn.Close()
+	var err error
+	if options["raw"] == "1" {
+		err = c.Conn.NetConn().Close()
+	} else {
+		err = c.Conn.Close()
+	}
 	go c.once.Do(func() {
 		c.flight.Lock()
 		defer c.flight.Unlock()
@@ -278,6 +287,16 @@ func dial() *tls.Conn {
 func client() {
 	fmt.Println("ready port=0")
 	gate()
+	for round := 0; round < number("rounds"); round++ {
+		connections()
+		if round+1 < number("rounds") {
+			over.Wait()
+			runtime.GC()
+		}
+	}
+}
+
+func connections() {
 	var all sync.WaitGroup
 	for i := 0; i < number("conns"); i++ {
 		all.Add(1)

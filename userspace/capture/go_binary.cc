@@ -124,8 +124,9 @@ std::map<uint32_t, std::string> find_names(const LineTable& table, const std::ve
   std::map<uint32_t, std::string> out;
   for (std::string_view name : wanted) {
     const std::string whole = std::string(1, '\0') + std::string(name) + '\0';
-    size_t at = names.find(whole);
-    if (at != std::string_view::npos) out[static_cast<uint32_t>(at + 1)] = name;
+    // Not string_view::find, which looks for the first byte: every name ends with that one.
+    const void* found = memmem(names.data(), names.size(), whole.data(), whole.size());
+    if (found) out[static_cast<uint32_t>(static_cast<const char*>(found) - names.data() + 1)] = name;
     if (names.starts_with(std::string_view(whole).substr(1))) out[0] = name;
   }
   return out;

@@ -133,7 +133,100 @@ Result<std::vector<uint64_t>> x86_exits(std::string_view code) {
   return out;
 }
 
+// --- where arguments are kept ---------------------------------------------------------------------------
+
+constexpr std::array kArguments = {X86_REG_RAX, X86_REG_RBX, X86_REG_RCX};
+
+// Follows a function's first block, from its entry, and says when all arguments are where they belong.
+class Spills {
+ public:
+  explicit Spills(csh handle) : handle_(handle) {}
+
+  // false: it is not as it should be, or over.
+  bool step(const cs_insn& at) {
+    const cs_x86& x86 = at.detail->x86;
+    const auto* to = x86.op_count > 0 ? &x86.operands[0] : nullptr;
+    const auto* from = x86.op_count > 1 ? &x86.operands[1] : nullptr;
+    if (at.id == X86_INS_JBE && frame_ == 0) return true;   // of the stack check
+    if (at.id == X86_INS_CALL || cs_insn_group(handle_, &at, CS_GRP_JUMP) || cs_insn_group(handle_, &at, CS_GRP_RET))
+      return false;
+    if (at.id == X86_INS_PUSH) return grow(8);
+    if (at.id == X86_INS_SUB && to->type == X86_OP_REG && to->reg == X86_REG_RSP)
+      return from->type == X86_OP_IMM && grow(from->imm);
+    if (at.id == X86_INS_MOV && to->type == X86_OP_MEM && to->mem.base == X86_REG_RSP &&
+        to->mem.index == X86_REG_INVALID && from->type == X86_OP_REG)
+      for (size_t i = 0; i < kArguments.size(); i++)
+        if (from->reg == kArguments[i] && to->mem.disp == slot(i) && to->size == 8) kept_[i] = true;
+    for (size_t i = 0; i < kArguments.size(); i++)
+      if (!kept_[i] && writes(at, kArguments[i])) return false;
+    return true;
+  }
+  bool all() const { return kept_[0] && kept_[1] && kept_[2]; }
+  // From the stack pointer of the function's body: behind its frame and the return address.
+  int64_t slot(size_t argument) const { return frame_ + 8 + 8 * static_cast<int64_t>(argument); }
+  bool is_slot(int64_t displacement) const { return displacement > slot(0) - 16 && displacement < slot(kArguments.size()); }
+
+ private:
+  bool grow(int64_t bytes) {
+    frame_ += bytes;
+    return bytes > 0;
+  }
+  bool writes(const cs_insn& at, x86_reg argument) const {
+    cs_regs read, written;
+    uint8_t reads = 0, writes = 0;
+    if (cs_regs_access(handle_, &at, read, &reads, written, &writes) != CS_ERR_OK) return true;
+    for (uint8_t i = 0; i < writes; i++)
+      for (uint16_t part : parts(argument))
+        if (written[i] == part) return true;
+    return false;
+  }
+  static std::array<uint16_t, 5> parts(x86_reg argument) {
+    if (argument == X86_REG_RAX) return {X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL, X86_REG_AH};
+    if (argument == X86_REG_RBX) return {X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL, X86_REG_BH};
+    return {X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL, X86_REG_CH};
+  }
+
+  csh handle_;
+  int64_t frame_ = 0;
+  std::array<bool, kArguments.size()> kept_{};
+};
+
+// Whether it writes to such a slot, or takes its address.
+bool touches(const cs_insn& at, const Spills& spills) {
+  const cs_x86& x86 = at.detail->x86;
+  for (uint8_t i = 0; i < x86.op_count; i++) {
+    const cs_x86_op& operand = x86.operands[i];
+    if (operand.type != X86_OP_MEM || operand.mem.base != X86_REG_RSP) continue;
+    if (operand.mem.index != X86_REG_INVALID) return true;
+    const bool changes = at.id == X86_INS_LEA || operand.access & CS_AC_WRITE;
+    if (changes && spills.is_slot(operand.mem.disp)) return true;
+  }
+  return false;
+}
+
+bool x86_keeps_arguments(std::string_view code) {
+  Decoder decoder;
+  if (cs_open(CS_ARCH_X86, CS_MODE_64, &decoder.handle) != CS_ERR_OK) return false;
+  cs_option(decoder.handle, CS_OPT_DETAIL, CS_OPT_ON);
+  Owned<cs_insn, release> at(cs_malloc(decoder.handle));
+  if (!at) return false;
+  Spills spills(decoder.handle);
+  const auto* from = reinterpret_cast<const uint8_t*>(code.data());
+  size_t left = code.size();
+  uint64_t address = 0;
+  const auto next = [&] { return left > 0 && cs_disasm_iter(decoder.handle, &from, &left, &address, at.get()); };
+  while (!spills.all())
+    if (!next() || !spills.step(*at)) return false;
+  while (next())
+    if (touches(*at, spills)) return false;
+  return left == 0;
+}
+
 }  // namespace
+
+bool go_keeps_arguments(uint16_t machine, std::string_view code) {
+  return machine == EM_X86_64 && code.size() <= kGoFunctionBytes && x86_keeps_arguments(code);
+}
 
 std::optional<uint64_t> go_entry(uint16_t machine, std::string_view code) {
   if (machine == EM_X86_64) return x86_entry(code);

@@ -27,4 +27,9 @@ std::optional<uint64_t> go_entry(uint16_t machine, std::string_view code);
 // Offsets of all RET instructions of the function, `code` (whole).
 Result<std::vector<uint64_t>> go_exits(uint16_t machine, std::string_view code);
 
+// Whether a function of three words (a method with a receiver and a slice) copies them, in its first block, to
+// the slots that its caller keeps for them above the return address, and never writes there again: then they
+// can be read at its RETs, also of calls whose entry nobody saw. x86-64 only; elsewhere false.
+bool go_keeps_arguments(uint16_t machine, std::string_view code);
+
 }  // namespace infertrail

@@ -16,11 +16,12 @@ using abi::u64;   // of the macros in event.h
 struct Watched {
   std::string_view name;
   uint32_t function;       // IT_CALL_GO_*
-  bool returns = false;    // its result matters
+  uint32_t exit = 0;       // the same of its RETs, when its result matters
+  uint32_t spilled = 0;    // of RETs at which its arguments can be read
 };
 constexpr Watched kWatched[] = {
-    {"crypto/tls.(*Conn).Read", IT_CALL_GO_READ, true},
-    {"crypto/tls.(*Conn).Write", IT_CALL_GO_WRITE, true},
+    {"crypto/tls.(*Conn).Read", IT_CALL_GO_READ, IT_CALL_GO_READ_EXIT, IT_CALL_GO_READ_SPILLED},
+    {"crypto/tls.(*Conn).Write", IT_CALL_GO_WRITE, IT_CALL_GO_WRITE_EXIT},
     {"crypto/tls.(*Conn).clientHandshake", IT_CALL_GO_CLIENT},
     {"crypto/tls.(*Conn).serverHandshake", IT_CALL_GO_SERVER},
     {"crypto/tls.(*Conn).write", IT_CALL_GO_CIPHERTEXT},
@@ -63,25 +64,34 @@ Result<GoPlaces> find_go_places(const ByteSource& source) {
     auto entry = go_entry(image.machine(), code);
     auto offset = image.offset_of(address);
     if (!entry || !offset) return unreadable(watched.name, "it does not begin as Go's functions do");
-    int64_t distance = 0;
-    if (!socket_read.empty()) distance = static_cast<int64_t>(socket_read.mapped().address - (address + *entry));
-    if (distance < std::numeric_limits<int32_t>::min() || distance > std::numeric_limits<int32_t>::max())
-      distance = 0;   // then the socket is found by its ciphertext
-    out.enters.push_back({*offset + *entry, IT_COOKIE(watched.function, 0, static_cast<uint32_t>(distance))});
-    if (!watched.returns) continue;
+    // Of the socket's method table; where it is too far, the socket is found by its ciphertext.
+    const auto distance = [&](uint64_t place) -> uint32_t {
+      const int64_t far = socket_read.empty() ? 0 : static_cast<int64_t>(socket_read.mapped().address - (address + place));
+      if (far < std::numeric_limits<int32_t>::min() || far > std::numeric_limits<int32_t>::max()) return 0;
+      return static_cast<uint32_t>(far);
+    };
+    out.enters.push_back({*offset + *entry, IT_GO_COOKIE(watched.function, 0, distance(*entry))});
+    if (!watched.exit) continue;
     auto exits = go_exits(image.machine(), code);
     if (!exits.ok()) return unreadable(watched.name, exits.error().message);
-    for (uint64_t exit : exits.value()) out.exits.push_back({*offset + exit, IT_COOKIE(IT_CALL_GO_EXIT, 0, 0)});
+    const bool kept = watched.spilled && go_keeps_arguments(image.machine(), code);
+    out.keeps_arguments |= kept;
+    for (uint64_t exit : exits.value())
+      out.exits.push_back({*offset + exit, IT_GO_COOKIE(kept ? watched.spilled : watched.exit, 0, distance(exit))});
   }
   return out;
 }
 
-Result<std::vector<Fd>> attach_go(const GoPrograms& programs, const std::string& path, int fd) {
-  TRY(GoPlaces places, find_go_places(FileSource(fd)));
+Result<std::vector<Fd>> attach_go(const GoPrograms& programs, const std::string& path, const GoPlaces& places,
+                                  uint32_t library) {
+  const auto counted = [library](std::vector<UprobePlace> all) {
+    for (UprobePlace& each : all) each.cookie |= library & 0xffff;
+    return all;
+  };
   std::vector<Fd> links;
   // What sees the return first: a call that is entered is then always left.
-  Status status = attach_uprobes(programs.exit, programs.multi, false, path, places.exits, &links);
-  if (status.ok()) status = attach_uprobes(programs.enter, programs.multi, false, path, places.enters, &links);
+  Status status = attach_uprobes(programs.exit, programs.multi, false, path, counted(places.exits), &links);
+  if (status.ok()) status = attach_uprobes(programs.enter, programs.multi, false, path, counted(places.enters), &links);
   if (!status.ok()) return wrap(status.error(), "attach to " + path);
   spdlog::debug("go={} version={} enters={} exits={}", path, places.version, places.enters.size(), places.exits.size());
   return links;

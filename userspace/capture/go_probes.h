@@ -18,16 +18,18 @@ struct GoPrograms {
   bool multi = false;
 };
 
-// Where the programs go; offsets in the file, with their cookies.
+// Where the programs go; offsets in the file, with their cookies but for the library (IT_GO_COOKIE).
 struct GoPlaces {
   std::string version;   // the compiler's, for people
+  bool keeps_arguments = false;   // a Read that was entered before its probes is captured all the same
   std::vector<UprobePlace> enters, exits;
 };
 
 // kNotFound: no Go program, or one without crypto/tls. kUnsupported: it has TLS that cannot be read, and why.
 Result<GoPlaces> find_go_places(const ByteSource& source);
 
-// Attaches to the open file; `path` must name the same inode. Errors: as above, and the kernel's.
-Result<std::vector<Fd>> attach_go(const GoPrograms& programs, const std::string& path, int fd);
+// `path` must name the file that the places are of. `library` counts the hits. Errors: the kernel's.
+Result<std::vector<Fd>> attach_go(const GoPrograms& programs, const std::string& path, const GoPlaces& places,
+                                  uint32_t library);
 
 }  // namespace infertrail

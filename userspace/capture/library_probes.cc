@@ -3,7 +3,6 @@
 #include <spdlog/spdlog.h>
 
 #include "capture/probe_plan.h"
-#include "capture/tls_library.h"
 #include "capture/uprobe_link.h"
 
 namespace infertrail {
@@ -36,9 +35,8 @@ std::string probe_problem(const LibraryHits& hits, uint64_t blind) {
 }
 
 Result<LibraryProbes> LibraryProbes::attach(const LibraryPrograms& programs, const std::string& path, int fd,
-                                            uint32_t library) {
+                                            const TlsSymbols& symbols, uint32_t library) {
   const FileSource file(fd);
-  TRY(TlsSymbols symbols, read_tls_symbols(file));
   if (!symbols.is_tls() && !symbols.is_bio()) return Error{Code::kNotFound, path + ": no TLS functions"};
   const ProbePlan plan = plan_probes(symbols, file, library, Reach::kInternal);
   std::vector<Fd> links;

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "infertrail/event.h"
 #include "capture/pins.h"
+#include "capture/tls_library.h"
 
 namespace infertrail {
 
@@ -36,19 +37,17 @@ std::string probe_problem(const LibraryHits& hits, uint64_t blind);
 // The uprobes of one file (one inode), for all processes that map it now or later.
 class LibraryProbes {
  public:
-  // Attaches to the TLS functions of the open file; `path` must name the same inode (a
+  // Attaches to the TLS functions of the open file, which are `symbols`; `path` must name the same inode (a
   // /proc/PID/map_files entry). kNotFound when the file has none.
   // `library` counts its hits (IT_COOKIE of event.h).
   static Result<LibraryProbes> attach(const LibraryPrograms& programs, const std::string& path, int fd,
-                                      uint32_t library = 0);
+                                      const TlsSymbols& symbols, uint32_t library = 0);
   // Probes that an earlier process attached: their link descriptors.
-  static LibraryProbes adopt(std::vector<Fd> links, uint32_t library = 0, bool moves_plaintext = false) {
-    return LibraryProbes(std::move(links), library, moves_plaintext, "adopted");
+  static LibraryProbes adopt(std::vector<Fd> links, uint32_t library = 0, bool moves_plaintext = false,
+                             std::string how = "adopted") {
+    return LibraryProbes(std::move(links), library, moves_plaintext, std::move(how));
   }
 
-  void add(std::vector<Fd> links) {
-    for (Fd& link : links) links_.push_back(std::move(link));
-  }
   const std::vector<Fd>& links() const { return links_; }
   // They stay attached when this process is killed.
   void keep(std::vector<LinkPin> pins) { pins_ = std::move(pins); }

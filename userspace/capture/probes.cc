@@ -13,7 +13,6 @@
 #include <cstring>
 
 #include "base/procfs.h"
-#include "capture/go_probes.h"
 #include "capture/kernel_needs.h"
 #include "capture/skeleton.h"
 #include "capture/uprobe_link.h"
@@ -83,7 +82,6 @@ Status Probes::load(const ProbeOptions& options) {
     bpf_program__set_autoload(object_->progs.tcp_send_enter, false);
     bpf_program__set_autoload(object_->progs.tcp_receive_enter, false);
   }
-  bpf_program__set_autoload(object_->progs.signal_sent, options.strict);
   if (const std::string lacks = missing_kernel_features(); !lacks.empty())
     return Error{Code::kUnsupported, "kernel " + kernel_release() + " lacks " + lacks +
                                          ": capture needs kernel 6.1 or later"};
@@ -146,9 +144,9 @@ Status Probes::attach(const ProbeOptions& options) {
   TRY_STATUS(required("sched_process_exit", programs.process_exit));
   TRY_STATUS(required("inet_sock_set_state", programs.socket_state));
   TRY_STATUS(required("inet_sock_set_state again", programs.socket_state_again));
-  if (options.strict)
-    TRY_STATUS(optional("signal_generate", programs.signal_sent,
-                        "a process that back-pressure holds and somebody else stops, too, goes on with ours"));
+  TRY_STATUS(optional("signal_generate", programs.signal_sent,
+                      "a process that we hold (backpressure: strict, selectors with ,stop) and somebody else stops, too, "
+                      "goes on with ours"));
   TRY_STATUS(optional("sys_enter_mmap", programs.mmap_enter, "new libraries are found by a sweep every 5 s"));
   TRY_STATUS(optional("sys_exit_mmap", programs.mmap_exit, "new libraries are found by a sweep every 5 s"));
   const std::string worker = "the listener's process stands for its workers";
@@ -205,8 +203,8 @@ void Probes::disarm() {
 }
 void Probes::take_new(bool on) { state()->take_new = on; }
 
-Status Probes::select(uint32_t tgid) {
-  abi::target_value value{IT_TARGET_SELECTED, 0};
+Status Probes::select(uint32_t tgid, bool stops) {
+  abi::target_value value{IT_TARGET_SELECTED, stops ? IT_TARGET_STOPS : 0u};
   if (bpf_map_update_elem(bpf_map__fd(object_->maps.targets), &tgid, &value, BPF_ANY) != 0)
     return Error{Code::kExhausted, "select process " + std::to_string(tgid) + ": " + reason(errno)};
   return {};
@@ -241,34 +239,47 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
   return Error{Code::kIo, "watch a socket of process " + std::to_string(tgid) + ": " + reason(errno)};
 }
 
-Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
-  const uint32_t number = next_library_ % IT_LIBRARIES;   // most files are no TLS libraries
+// The number of the next library, with counters at 0.
+Result<uint32_t> Probes::count_library() {
+  const uint32_t number = next_library_ % IT_LIBRARIES;
   const int cpus = libbpf_num_possible_cpus();
   const std::vector<abi::library_hits> none(cpus > 0 ? static_cast<size_t>(cpus) : 0);
   if (none.empty() || bpf_map_update_elem(bpf_map__fd(object_->maps.library_hits), &number, none.data(), BPF_ANY) != 0)
-    return Error{Code::kIo, "count the hits of " + path + ": " + reason(errno)};
+    return Error{Code::kIo, "count the hits of a library: " + reason(errno)};
+  return number;
+}
+
+Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd, const TlsSymbols& symbols) {
+  TRY(const uint32_t number, count_library());   // most files are no TLS libraries: it is used up below
   auto& programs = object_->progs;
   auto tls = LibraryProbes::attach(
-      {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd, number);
-  if (tls.ok()) next_library_++;
-  // A Go program may have OpenSSL inside as well (cgo).
-  auto go = attach_go({bpf_program__fd(programs.go_enter), bpf_program__fd(programs.go_exit), uprobe_multi_}, path, fd);
-  if (go.ok() && tls.ok()) {
-    tls.value().add(std::move(go.value()));
-  } else if (go.ok()) {
-    tls = LibraryProbes::adopt(std::move(go.value()));
-  } else if (go.error().code != Code::kNotFound && go.error().code != Code::kInvalid) {
-    if (!tls.ok()) return wrap(go.error(), "Go's crypto/tls");
-    spdlog::warn("library={} error=\"Go's crypto/tls: {}\"", path, go.error().message);
-  }
-  if (!tls.ok() || !pins_) return tls;
-  std::vector<LinkPin> pinned;
-  for (const Fd& link : tls.value().links()) {
-    TRY(std::string pin, pins_->keep_link("library", link.get()));
-    pinned.emplace_back(*pins_, std::move(pin));
-  }
-  tls.value().keep(std::move(pinned));
+      {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd, symbols, number);
+  if (!tls.ok()) return tls;
+  next_library_++;
+  TRY_STATUS(pin(&tls.value()));
   return tls;
+}
+
+Result<LibraryProbes> Probes::attach_program(const std::string& path, const GoPlaces& places) {
+  TRY(const uint32_t number, count_library());
+  auto& programs = object_->progs;
+  TRY(auto links, attach_go({bpf_program__fd(programs.go_enter), bpf_program__fd(programs.go_exit), uprobe_multi_}, path,
+                            places, number));
+  next_library_++;
+  LibraryProbes go = LibraryProbes::adopt(std::move(links), number, true, "crypto/tls of " + places.version);
+  TRY_STATUS(pin(&go));
+  return go;
+}
+
+Status Probes::pin(LibraryProbes* library) {
+  if (!pins_) return {};
+  std::vector<LinkPin> pinned;
+  for (const Fd& link : library->links()) {
+    TRY(std::string name, pins_->keep_link("library", link.get()));
+    pinned.emplace_back(*pins_, std::move(name));
+  }
+  library->keep(std::move(pinned));
+  return {};
 }
 
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
@@ -373,7 +384,7 @@ size_t Probes::entries(const char* map) const {
 
 const char* Probes::loss_name(size_t kind) {
   constexpr const char* kNames[IT_LOSS_KINDS] = {"ring_full", "fault", "control_full", "map_full",
-                                                 "nested_call", "ktls"};
+                                                 "nested_call", "ktls", "entered_before"};
   return kind < IT_LOSS_KINDS ? kNames[kind] : "unknown";
 }
 

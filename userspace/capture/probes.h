@@ -22,6 +22,7 @@
 #include "base/owned.h"
 #include "base/procfs.h"
 #include "base/result.h"
+#include "capture/go_probes.h"
 #include "capture/library_probes.h"
 #include "capture/pins.h"
 #include "capture/ring_backlog.h"
@@ -37,7 +38,6 @@ struct ProbeOptions {
   uint64_t control_ring_bytes = 8u << 20;
   uint64_t carry_bytes = 64u << 20;          // see carry(); a multiple of 8, 0 = none
   std::string cgroup_root;                   // "" = the mounted cgroup v2 root
-  bool strict = false;                       // watch signals, for capture/strict.h
   std::string pin_root;                      // folder in a BPF file system; "" = capture ends with this process
 };
 
@@ -110,7 +110,8 @@ class Probes {
   // Capture every process that executes until the daemon decides about it.
   void take_new(bool on);
 
-  Status select(uint32_t tgid);
+  // `stops`: it, and its children, are stopped until what they execute and map is probed (holds.h).
+  Status select(uint32_t tgid, bool stops = false);
   void deselect(uint32_t tgid);
   // Who is selected or pending in the kernel now.
   std::vector<uint32_t> selected() const;
@@ -131,9 +132,11 @@ class Probes {
   // Marks a socket that existed before: `fd` is our own copy of it.
   Status watch_socket(int fd, uint32_t tgid, uint32_t flags);
 
-  // Attaches to the TLS functions of the open file; `path` must name the same inode (a
+  // Attaches to the TLS functions of the open file, which are `symbols`; `path` must name the same inode (a
   // /proc/PID/map_files entry). Error when the file has none or the kernel refuses.
-  Result<LibraryProbes> attach_library(const std::string& path, int fd);
+  Result<LibraryProbes> attach_library(const std::string& path, int fd, const TlsSymbols& symbols);
+  // The same for a Go program's crypto/tls.
+  Result<LibraryProbes> attach_program(const std::string& path, const GoPlaces& places);
 
   int data_fd() const;
   int control_fd() const;
@@ -177,6 +180,8 @@ class Probes {
   void drop_generation(uint32_t generation);
   void abandon(const std::string& folder);
   Status attach(const ProbeOptions& options);
+  Result<uint32_t> count_library();
+  Status pin(LibraryProbes* library);
   Status optional(const char* name, void* program, const std::string& without, bool needed = true);
   Status required(const char* name, void* program);
 

@@ -1,6 +1,8 @@
 #include "capture/selector.h"
 
+#include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <optional>
 
 #include "base/bytes.h"
@@ -47,6 +49,8 @@ std::string nearest_form(const std::string& text) {
   return "; did you mean " + near + (near == "auto" ? "?" : near == "cmdline" ? "~=?" : "=?");
 }
 
+constexpr std::string_view kStop = ",stop";
+
 }  // namespace
 
 void Selector::FreeRegex::operator()(regex_t* regex) const {
@@ -77,7 +81,12 @@ bool glob_match(std::string_view pattern, std::string_view text) {
 Result<Selector> Selector::parse(const std::string& text) {
   Selector out;
   out.text_ = text;
-  if (text == "auto") return out;
+  out.stops_ = text.ends_with(kStop);
+  const std::string bare = text.substr(0, text.size() - (out.stops_ ? kStop.size() : 0));
+  if (bare == "auto") {
+    if (out.stops_) TRY_STATUS(out.parse_stop());
+    return out;
+  }
   struct Form {
     std::string_view prefix;
     Kind kind;
@@ -88,10 +97,10 @@ Result<Selector> Selector::parse(const std::string& text) {
                              {"unit=", Kind::kUnit}};
   const Form* form = nullptr;
   for (const Form& candidate : kTable)
-    if (text.starts_with(candidate.prefix)) form = &candidate;
+    if (bare.starts_with(candidate.prefix)) form = &candidate;
   if (!form) return bad(text, "no such selector" + nearest_form(text) + "; " + kForms);
   out.kind_ = form->kind;
-  out.value_ = text.substr(form->prefix.size());
+  out.value_ = bare.substr(form->prefix.size());
   if (out.value_.empty()) return bad(text, "a value is missing; " + std::string(kForms));
   if (out.kind_ == Kind::kPid || out.kind_ == Kind::kPort) {
     auto value = whole_number(out.value_, out.kind_ == Kind::kPort ? 65535 : 4194304);
@@ -111,6 +120,42 @@ Result<Selector> Selector::parse(const std::string& text) {
   }
   if (out.kind_ == Kind::kCgroup && out.value_[0] != '/')
     return bad(text, "a cgroup path begins with '/', as in /proc/PID/cgroup");
+  if (out.stops_) TRY_STATUS(out.parse_stop());
+  return out;
+}
+
+// The part of the value that the kernel compares; "" where it cannot decide.
+std::string_view Selector::name_in_kernel() const {
+  switch (kind_) {
+    case Kind::kExe:
+    case Kind::kCgroup: return file_name(value_);
+    case Kind::kComm:
+    case Kind::kUnit: return value_;
+    default: return "";
+  }
+}
+
+// What stops a process is decided in the kernel, by one name, when the process executes.
+Status Selector::parse_stop() {
+  if (kind_ == Kind::kPid) return {};
+  if (kind_ == Kind::kAuto || kind_ == Kind::kCmdline || kind_ == Kind::kPort)
+    return bad(text_, "the kernel cannot know at exec who that will be, so nobody can be stopped: ,stop goes with exe=, "
+                      "comm=, cgroup=, unit= and pid=" +
+                          std::string(kind_ == Kind::kCmdline ? "; an expression that ends so is written ,[s]top" : ""));
+  const std::string_view name = name_in_kernel();
+  if (name.empty() || name.find_first_of("*?") != std::string_view::npos)
+    return bad(text_, "with ,stop the last part of the name must be there, without * and ?: by it the kernel knows who "
+                      "is to be stopped");
+  return {};
+}
+
+std::optional<abi::stop_name> Selector::stop_name() const {
+  if (!stops_ || kind_ == Kind::kPid) return std::nullopt;
+  std::string name(name_in_kernel());
+  if (kind_ == Kind::kUnit && value_.find('.') == std::string::npos) name += ".service";
+  abi::stop_name out{};
+  out.kind = kind_ == Kind::kExe ? IT_STOP_EXE : kind_ == Kind::kComm ? IT_STOP_COMM : IT_STOP_CGROUP;
+  std::memcpy(out.text, name.data(), std::min(name.size(), sizeof(out.text) - 1));
   return out;
 }
 

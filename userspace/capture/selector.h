@@ -8,18 +8,22 @@
 //   cgroup=/path   the cgroup path or one below it; '*' and '?' match
 //   port=8000      listens on this TCP port
 //   unit=x.service the systemd unit
-// Children of a selected process are selected too. Thread: none, values.
+// Children of a selected process are selected too. With ",stop" behind it (`exe=/usr/bin/x,stop`) its processes
+// are stopped while what they execute or map is not probed yet (holds.h): for exe, comm, cgroup and unit without
+// wildcards in the last part of the name, and pid. Thread: none, values.
 #pragma once
 
 #include <regex.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/procfs.h"
 #include "base/result.h"
+#include "infertrail/event.h"
 
 namespace infertrail {
 
@@ -35,12 +39,19 @@ class Selector {
   bool needs_ports() const { return kind_ == Kind::kPort || kind_ == Kind::kAuto; }
   uint16_t port() const { return kind_ == Kind::kPort ? static_cast<uint16_t>(number_) : 0; }
   uint32_t pid() const { return kind_ == Kind::kPid ? number_ : 0; }
+  bool stops() const { return stops_; }
+  // By what the kernel knows at exec that a process may be one of its own; none for `pid`, or without stops().
+  std::optional<abi::stop_name> stop_name() const;
   // An absolute path without wildcards, or "": its libraries can be prepared before it starts.
   std::string exact_exe() const;
 
  private:
   enum class Kind { kAuto, kPid, kExe, kComm, kCmdline, kCgroup, kPort, kUnit };
+  Status parse_stop();
+  std::string_view name_in_kernel() const;
+
   std::string text_, value_;
+  bool stops_ = false;
   Kind kind_ = Kind::kAuto;
   uint32_t number_ = 0;
   struct FreeRegex {

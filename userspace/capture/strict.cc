@@ -41,12 +41,14 @@ void for_each_stopped(int map, Each each) {
 
 }  // namespace
 
-size_t continue_stopped(int stopped_map) {
+size_t continue_stopped(int stopped_map, int held_map) {
   size_t out = 0;
   for_each_stopped(stopped_map, [&](uint32_t tgid, const abi::stopped_process& entry) {
     if (entry.foreign) return;   // whoever stopped it continues it; that SIGCONT takes it from the map
     // Out of the map first: if it runs into the mark again at once, its new entry must stay.
     bpf_map_delete_elem(stopped_map, &tgid);
+    abi::held_process waits{};
+    if (bpf_map_lookup_elem(held_map, &tgid, &waits) == 0) return;
     if (kill(static_cast<pid_t>(tgid), SIGCONT) == 0) out++;
   });
   return out;
@@ -57,16 +59,16 @@ Status Strict::disable(const Probes& probes) {
   const uint64_t never = 0;
   if (bpf_map_update_elem(probes.map_fd("strict"), &mark, &never, BPF_ANY) != 0)
     return Error{Code::kIo, std::string("back-pressure: ") + std::strerror(errno)};
-  continue_stopped(probes.map_fd("stopped"));
+  continue_stopped(probes.map_fd("stopped"), probes.map_fd("held"));
   return {};
 }
 
 Result<std::unique_ptr<Strict>> Strict::open(const Probes& probes, StrictOptions options) {
   std::unique_ptr<Strict> strict(new Strict(probes, options));
   TRY(strict->fill_, RingFill::open(probes.data_fd()));
-  TRY(strict->watchdog_, Watchdog::start(strict->words_, strict->stopped_));
+  TRY(strict->watchdog_, Watchdog::start(strict->words_, strict->stopped_, strict->held_map_));
   strict->set(IT_STRICT_SELF, static_cast<uint64_t>(getpid()));
-  continue_stopped(strict->stopped_);   // of an earlier daemon, when the map is pinned
+  continue_stopped(strict->stopped_, strict->held_map_);   // of an earlier daemon, when the map is pinned
   strict->thread_ = std::thread([self = strict.get()] { self->run(); });
   return strict;
 }
@@ -77,7 +79,7 @@ Strict::~Strict() {
   set(IT_STRICT_MARK, 0);
   // A call that passed the mark just before may still stop its process.
   for (int i = 0; i < 5; i++) {
-    continue_stopped(stopped_);
+    continue_stopped(stopped_, held_map_);
     std::this_thread::sleep_for(2ms);
   }
 }
@@ -127,9 +129,9 @@ void Strict::round() {
     set(IT_STRICT_MARK, 0);
     open_ = false;
     gave_up_++;
-    continue_stopped(stopped_);
+    continue_stopped(stopped_, held_map_);
   }
-  if (low) continue_stopped(stopped_);
+  if (low) continue_stopped(stopped_, held_map_);
   uint64_t held = 0;
   for_each_stopped(stopped_, [&](uint32_t, const abi::stopped_process&) { held++; });
   held_ = held;

@@ -55,7 +55,8 @@ class Strict {
 
  private:
   Strict(const Probes& probes, StrictOptions options)
-      : options_(options), words_(probes.map_fd("strict")), stopped_(probes.map_fd("stopped")) {}
+      : options_(options), words_(probes.map_fd("strict")), stopped_(probes.map_fd("stopped")),
+        held_map_(probes.map_fd("held")) {}
   void run();
   void round();
   bool held_too_long(uint64_t waiting);
@@ -63,7 +64,7 @@ class Strict {
   uint64_t get(uint32_t word) const;
 
   const StrictOptions options_;
-  const int words_, stopped_;
+  const int words_, stopped_, held_map_;
   RingFill fill_;
   Watchdog watchdog_;
   std::atomic<uint64_t> held_{0}, gave_up_{0};
@@ -73,7 +74,8 @@ class Strict {
   std::thread thread_;
 };
 
-// Continues every process of the map `stopped` that is ours to continue. -> how many.
-size_t continue_stopped(int stopped_map);
+// Continues every process of the map `stopped` that is ours to continue; one that waits for its probes as well
+// (map `held`, holds.h) goes on when it has them. -> how many.
+size_t continue_stopped(int stopped_map, int held_map);
 
 }  // namespace infertrail

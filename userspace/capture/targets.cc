@@ -49,6 +49,15 @@ bool same_functions(const Result<TlsSymbols>& a, const Result<TlsSymbols>& b) {
          a.value().write_internal_has_flags == b.value().write_internal_has_flags;
 }
 
+bool same_places(const Result<GoPlaces>& a, const Result<GoPlaces>& b) {
+  if (!a.ok() || !b.ok()) return a.ok() == b.ok();
+  const auto same = [](const UprobePlace& x, const UprobePlace& y) { return x.offset == y.offset && x.cookie == y.cookie; };
+  return std::ranges::equal(a.value().enters, b.value().enters, same) &&
+         std::ranges::equal(a.value().exits, b.value().exits, same);
+}
+
+constexpr uint64_t kSecondNs = 1'000'000'000;
+
 }  // namespace
 
 uint64_t Targets::steady_seconds() {
@@ -61,30 +70,117 @@ bool TargetInfo::chosen_by(const std::string& text) const {
   return selector == text || selector.starts_with(text + ": ");
 }
 
-Targets::Targets(Probes& probes, std::string proc) : probes_(probes), proc_(std::move(proc)) {}
+Targets::Targets(Probes& probes, std::string proc) : probes_(probes), proc_(std::move(proc)), holds_(probes) {}
 
 // Any executable mapping may hold TLS functions, whatever the file's name: static programs, wheels, add-ons.
 void Targets::probe(Library* library, const std::string& path, int fd, const InodeKey& key) {
   library->probes.reset();
-  library->problem.clear();
+  library->problem = library->program_problem;
   library->unreadable.clear();
   if (!library->symbols->ok()) return;   // no ELF file of ours: a 32-bit program, a mapped script
   const TlsSymbols& symbols = library->symbols->value();
   if (symbols.offsets.empty() && symbols.stacks.empty()) return;
-  auto probes = probes_.attach_library(path, fd);
+  auto probes = probes_.attach_library(path, fd, symbols);
   if (probes.ok()) {
     spdlog::info("library={} links={} probes=\"{}\"", library->path, probes.value().count(), probes.value().how());
     library->probes = std::move(probes.value());
     probes_.remember_library(key.first, key.second, library->path);
+    library->problem = missed_functions(symbols);
   } else if (probes.error().code != Code::kNotFound && probes.error().code != Code::kInvalid) {
     library->problem = probes.error().message;
   }
-  if (library->probes)
-    library->problem = missed_functions(symbols);
-  else
-    library->unreadable = unreadable_tls(symbols);
+  if (!library->probed()) library->unreadable = unreadable_tls(symbols);
   if (!library->problem.empty()) spdlog::warn("library={} error=\"{}\"", library->path, library->problem);
   if (!library->unreadable.empty()) spdlog::info("library={} not_probed=\"{}\"", library->path, library->unreadable);
+}
+
+// A Go program may have OpenSSL inside as well (cgo): both are probed.
+void Targets::probe_program(Library* library, const std::string& path, const InodeKey& key) {
+  library->program.reset();
+  library->program_problem.clear();
+  const auto failed = [&](const Error& error) {
+    if (error.code == Code::kNotFound || error.code == Code::kInvalid) return;
+    library->program_problem = "Go's crypto/tls: " + error.message;
+    spdlog::warn("library={} error=\"{}\"", library->path, library->program_problem);
+  };
+  if (!library->places->ok()) return failed(library->places->error());
+  auto probes = probes_.attach_program(path, library->places->value());
+  if (!probes.ok()) return failed(probes.error());
+  spdlog::info("library={} links={} probes=\"{}\"", library->path, probes.value().count(), probes.value().how());
+  library->program = std::move(probes.value());
+  probes_.remember_library(key.first, key.second, library->path);
+}
+
+// New here, or written to in place: then the probes of what it was stand anywhere now.
+void Targets::look_at(Library* library, const std::string& name, const std::string& path, int fd, const struct stat& file) {
+  const InodeKey key{file.st_dev, file.st_ino};
+  library->size = static_cast<uint64_t>(file.st_size);
+  library->changed_ns = static_cast<uint64_t>(file.st_mtim.tv_sec) * kSecondNs + static_cast<uint64_t>(file.st_mtim.tv_nsec);
+  const auto places = files_.go(fd, file);
+  const bool other = !library->places || (places != library->places && !same_places(*places, *library->places));
+  library->places = places;
+  if (other) library->path = name;
+  // Go first: it is found in a tenth of the time of all the rest, and its programs use TLS early.
+  if (other) probe_program(library, path, key);
+  const auto symbols = files_.read(fd, file);
+  if (!other && library->symbols && (symbols == library->symbols || same_functions(*symbols, *library->symbols))) return;
+  library->path = name;
+  library->symbols = symbols;
+  probe(library, path, fd, key);
+}
+
+// Executables that a selector names are probed before anybody runs them, also as a new version.
+void Targets::prepare_executables() {
+  for (const Selector& selector : selectors_) {
+    const std::string path = selector.exact_exe();
+    struct stat file {};
+    // Looked at before it is opened: it may be no regular file.
+    if (path.empty() || stat(path.c_str(), &file) != 0 || !S_ISREG(file.st_mode)) continue;
+    Fd fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+    if (!fd.valid() || fstat(fd.get(), &file) != 0 || !S_ISREG(file.st_mode)) continue;
+    Library& library = libraries_[{file.st_dev, file.st_ino}];
+    if (library.users.empty()) library.unused_since = steady_seconds();
+    look_at(&library, path, "/proc/self/fd/" + std::to_string(fd.get()), fd.get(), file);
+  }
+}
+
+bool Targets::stops(const ProcessFacts& facts, const std::string& reason) const {
+  return std::any_of(selectors_.begin(), selectors_.end(), [&](const Selector& each) {
+    return each.stops() && (reason == each.text() || !each.match(facts, {}).empty());
+  });
+}
+
+Status Targets::update_holds() {
+  std::vector<std::optional<abi::stop_name>> names;
+  for (const Selector& each : selectors_)
+    if (each.stops()) names.push_back(each.stop_name());
+  return holds_.use(names);
+}
+
+// It has waited for one file, and all its files were looked at since then.
+void Targets::go_on(uint32_t tgid, const std::optional<Holds::Wait>& wait) {
+  if (!wait) return;
+  for (auto& [key, library] : libraries_) {
+    if (key.second != wait->file.inode || library.size != wait->file.size || library.changed_ns != wait->file.changed_ns ||
+        !library.users.contains(tgid))
+      continue;   // the device is not compared: on overlayfs the kernel has another one
+    holds_.know(wait->file);
+    library.keys.push_back(wait->file);
+    break;
+  }
+  const auto held = holds_.release(tgid, *wait);
+  auto target = targets_.find(tgid);
+  if (!held || target == targets_.end()) return;
+  target->second.stops++;
+  target->second.stopped_ns += *held;
+  target->second.longest_stop_ns = std::max(target->second.longest_stop_ns, *held);
+  spdlog::debug("target={} state=continued stopped_us={}", tgid, *held / 1000);
+}
+
+void Targets::tell_stop(const TargetInfo& info) {
+  uint64_t& told = stops_told_[info.facts.pid];
+  if (info.stops > told && tell_stops_) tell_stops_(info);
+  told = info.stops;
 }
 
 Status Targets::add(const std::string& text, bool remembered) {
@@ -97,9 +193,17 @@ Status Targets::add(const std::string& text, bool remembered) {
     return Error{Code::kNotFound, "selector \"" + text + "\": no such process"};
   if (selector.port() != 0) TRY_STATUS(probes_.watch_port(selector.port()));
   selectors_.push_back(std::move(selector));
+  if (auto status = update_holds(); !status.ok()) {
+    selectors_.pop_back();
+    return status;
+  }
   if (remembered) probes_.remember_selector(text);
   update_take_new();   // before the sweep: a process that starts in between is held, not missed
+  prepare_executables();
   sweep_processes(true);
+  if (selectors_.back().stops())
+    for (auto& [tgid, info] : targets_)   // those that another selector has chosen before
+      if (stops(info.facts, info.selector)) TRY_STATUS(probes_.select(tgid, true));
   return {};
 }
 
@@ -111,6 +215,7 @@ Status Targets::remove(const std::string& text) {
     return Error{Code::kNotFound, "no such selector \"" + text + "\"; see `infertrail target list`"};
   if (at->port() != 0) probes_.unwatch_port(at->port());
   selectors_.erase(at);
+  TRY_STATUS(update_holds());
   probes_.forget_selector(text);
   update_take_new();
   std::vector<uint32_t> gone;
@@ -135,7 +240,7 @@ std::vector<TargetInfo> Targets::list() const {
     out.push_back(info);
     for (auto& [key, library] : libraries_) {
       if (!library.users.contains(tgid)) continue;
-      if (library.probes) out.back().libraries.push_back(library.path);
+      if (library.probed()) out.back().libraries.push_back(library.path);
       if (!library.problem.empty()) out.back().problems.push_back(library.path + ": " + library.problem);
       if (!library.silent.empty()) out.back().problems.push_back(library.path + ": " + library.silent);
       if (!library.unreadable.empty()) out.back().unreadable.push_back(library.path + ": " + library.unreadable);
@@ -180,7 +285,7 @@ void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
   auto [at, fresh] = targets_.try_emplace(facts.pid);
   at->second.facts = facts;
   at->second.selector = selector;
-  if (auto status = probes_.select(facts.pid); !status.ok()) {
+  if (auto status = probes_.select(facts.pid, stops(facts, selector)); !status.ok()) {
     spdlog::error("target={} error=\"{}\"", facts.pid, status.error().message);
     at->second.problems = {status.error().message};
     return;
@@ -194,6 +299,8 @@ void Targets::choose(const ProcessFacts& facts, const std::string& selector) {
 void Targets::drop(uint32_t tgid) {
   probes_.deselect(tgid);
   probes_.forget(tgid);
+  if (auto at = targets_.find(tgid); at != targets_.end()) tell_stop(at->second);
+  stops_told_.erase(tgid);
   targets_.erase(tgid);
   pending_.erase(tgid);
   for (auto& [key, library] : libraries_) {
@@ -202,26 +309,38 @@ void Targets::drop(uint32_t tgid) {
   }
 }
 
-void Targets::release_libraries() {
+// First nobody runs it without waiting for it any more; then, when all that had happened was read, it goes.
+void Targets::release_libraries(bool drained) {
   const uint64_t now = steady_seconds();
-  std::erase_if(libraries_, [&](const auto& each) {
-    const Library& library = each.second;
-    if (!library.users.empty() || now - library.unused_since <= kLingerSeconds) return false;
-    probes_.forget_library(each.first.first, each.first.second);
-    return true;
-  });
+  for (auto at = libraries_.begin(); at != libraries_.end();) {
+    Library& library = at->second;
+    const bool over = library.users.empty() && now - library.unused_since > kLingerSeconds;
+    if (over && !library.keys.empty()) {
+      for (const abi::file_key& key : library.keys) holds_.forget(key);
+      library.keys.clear();
+      library.releasing = true;
+    } else if (over && (drained || !library.releasing)) {
+      probes_.forget_library(at->first.first, at->first.second);
+      at = libraries_.erase(at);
+      continue;
+    }
+    ++at;
+  }
 }
 
 void Targets::on_exec(uint32_t tgid, const ProcessFacts& facts, uint32_t state) {
   std::lock_guard lock(mutex_);
+  const auto wait = holds_.waiting(tgid);
   std::string reason = why(facts, false);
   auto known = targets_.find(tgid);
   if (reason.empty() && known != targets_.end()) reason = known->second.selector;   // child of a target
-  if (reason.empty()) {
-    if (state != 0) probes_.deselect(tgid);
-    return;
+  if (!reason.empty()) {
+    scan_libraries(tgid);   // before all else: it runs meanwhile
+    choose(facts, reason);
+  } else if (state != 0) {
+    probes_.deselect(tgid);
   }
-  choose(facts, reason);
+  go_on(tgid, wait);
 }
 
 void Targets::on_fork(uint32_t parent, uint32_t child) {
@@ -277,8 +396,12 @@ void Targets::attach_pending() {
   std::lock_guard lock(mutex_);
   std::set<uint32_t> pending;
   pending.swap(pending_);
-  for (uint32_t tgid : pending)
+  holds_.beat();
+  for (uint32_t tgid : pending) {
+    const auto wait = holds_.waiting(tgid);
     if (targets_.contains(tgid)) scan_libraries(tgid);
+    go_on(tgid, wait);
+  }
 }
 
 void Targets::scan_libraries(uint32_t tgid) {
@@ -306,16 +429,11 @@ void Targets::use_mapping(uint32_t tgid, const Mapping& mapping) {
     }
   }
   if (!fd.valid() || fstat(fd.get(), &file) != 0) return;
-  auto [at, fresh] = libraries_.try_emplace({file.st_dev, file.st_ino});
-  Library& library = at->second;
+  Library& library = libraries_[{file.st_dev, file.st_ino}];
   library.users.insert(tgid);
   library.unused_since = 0;
-  auto symbols = files_.read(fd.get(), file);
-  if (!fresh && (symbols == library.symbols || same_functions(*symbols, *library.symbols))) return;
-  // New here, or written to in place: the probes of what it was stand anywhere now.
-  library.path = mapping.path;
-  library.symbols = std::move(symbols);
-  probe(&library, path, fd.get(), at->first);
+  library.releasing = false;
+  look_at(&library, mapping.path, path, fd.get(), file);
 }
 
 // Sockets that a process had before it became a target: listeners, so that what they accept is
@@ -364,18 +482,22 @@ void Targets::sweep(bool drained) {
     for (uint32_t tgid : gone)
       if (gone_.contains(tgid)) drop(tgid);
   gone_ = std::move(gone);
+  for (auto& [tgid, info] : targets_) tell_stop(info);
+  prepare_executables();
   check_libraries();
-  release_libraries();
+  release_libraries(drained);
 }
 
 // An attach that yields nothing is an error, not a success.
 void Targets::check_libraries() {
   for (auto& [key, library] : libraries_) {
-    if (!library.probes || !library.probes->moves_plaintext()) continue;
     uint64_t blind = 0;
     for (uint32_t tgid : library.users)
       if (blind_ && targets_.contains(tgid)) blind += blind_(tgid);
-    std::string silent = probe_problem(probes_.hits(library.probes->library()), blind);
+    std::string silent;
+    for (const auto* probes : {&library.probes, &library.program})
+      if (*probes && (*probes)->moves_plaintext() && silent.empty())
+        silent = probe_problem(probes_.hits((*probes)->library()), blind);
     if (!silent.empty() && library.silent != silent) spdlog::warn("library={} error=\"{}\"", library.path, silent);
     library.silent = std::move(silent);
   }
@@ -389,7 +511,7 @@ bool Targets::is_target(uint32_t tgid) const {
 bool Targets::probes_file(uint64_t device, uint64_t inode) const {
   std::lock_guard lock(mutex_);
   auto at = libraries_.find({device, inode});
-  return at != libraries_.end() && at->second.probes.has_value();
+  return at != libraries_.end() && at->second.probed();
 }
 
 }  // namespace infertrail

@@ -17,6 +17,7 @@
 
 #include "base/procfs.h"
 #include "base/result.h"
+#include "capture/holds.h"
 #include "capture/probes.h"
 #include "capture/selector.h"
 #include "capture/target_events.h"
@@ -30,6 +31,8 @@ struct TargetInfo {
   std::vector<std::string> libraries;    // files whose TLS functions are probed
   std::vector<std::string> problems;     // files whose TLS is not, or not wholly, captured, and why
   std::vector<std::string> unreadable;   // files with TLS that nothing probes: what it is, by what evidence
+  uint64_t stops = 0;                    // times that it was stopped until it was probed (holds.h)
+  uint64_t stopped_ns = 0, longest_stop_ns = 0;
 
   // The selector is why, for itself or inherited; `auto` says more after its own name.
   bool chosen_by(const std::string& text) const;
@@ -66,6 +69,10 @@ class Targets : public TargetEvents {
   // that never fire while there are some stand at the wrong place. Set before the capture thread runs.
   using Blind = std::function<uint64_t(uint32_t tgid)>;
   void judge_by(Blind blind) { blind_ = std::move(blind); }
+  // Is told of each target that was stopped, at the latest when it ends. Set before the capture thread runs.
+  using Stopped = std::function<void(const TargetInfo&)>;
+  void tell_stops(Stopped tell) { tell_stops_ = std::move(tell); }
+  HoldCounts holds() const { return holds_.counts(); }
   // Finds what events cannot tell: processes that changed, libraries of new mappings. Every few seconds.
   // `drained`: the rings were read up to now. Before that, nothing is concluded from a process that is
   // gone or unknown: what it did may still be in them.
@@ -80,10 +87,16 @@ class Targets : public TargetEvents {
  private:
   struct Library {
     std::string path;
-    std::optional<LibraryProbes> probes;   // empty: nothing to probe in this file
+    std::optional<LibraryProbes> probes;    // empty: nothing to probe in this file
+    std::optional<LibraryProbes> program;   // of Go's crypto/tls
     std::shared_ptr<const Result<TlsSymbols>> symbols;
-    std::string problem, unreadable;
+    std::shared_ptr<const Result<GoPlaces>> places;
+    std::string problem, program_problem, unreadable;
+    uint64_t size = 0, changed_ns = 0;      // of the version that was looked at
+    std::vector<abi::file_key> keys;        // as the kernel knows it: nobody waits for it
+    bool releasing = false;                 // somebody would have to wait for it again, since the last sweep
     std::set<uint32_t> users;
+    bool probed() const { return probes || program; }
     std::string silent;          // its probes are attached and yield nothing
     uint64_t unused_since = 0;   // steady seconds; 0 while in use
   };
@@ -98,10 +111,17 @@ class Targets : public TargetEvents {
   void decide_strays();
   void scan_libraries(uint32_t tgid);
   void probe(Library* library, const std::string& path, int fd, const InodeKey& key);
+  void probe_program(Library* library, const std::string& path, const InodeKey& key);
+  void look_at(Library* library, const std::string& name, const std::string& path, int fd, const struct stat& file);
+  void prepare_executables();
+  bool stops(const ProcessFacts& facts, const std::string& reason) const;
+  Status update_holds();
+  void go_on(uint32_t tgid, const std::optional<Holds::Wait>& wait);
+  void tell_stop(const TargetInfo& info);
   void use_mapping(uint32_t tgid, const Mapping& mapping);
   void watch_existing_sockets(uint32_t tgid);
   void sweep_processes(bool with_ports);
-  void release_libraries();
+  void release_libraries(bool drained);
   void check_libraries();
   void update_take_new();
 
@@ -112,7 +132,10 @@ class Targets : public TargetEvents {
   std::map<uint32_t, TargetInfo> targets_;
   std::map<InodeKey, Library> libraries_;
   Blind blind_;
+  Stopped tell_stops_;
+  Holds holds_;
   bool restoring_ = false;
+  std::map<uint32_t, uint64_t> stops_told_;
   std::set<uint32_t> gone_;      // had ended at the last sweep, and no event had told it
   std::set<uint32_t> strays_;    // in the kernel's map at the last sweep, and unknown here
   TlsFiles files_;

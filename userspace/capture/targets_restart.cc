@@ -52,10 +52,8 @@ void Targets::adopt_library(const RememberedLibrary& each) {
     return;
   }
   Library& library = libraries_[{each.device, each.inode}];
-  library.path = each.path;
   library.unused_since = steady_seconds();
-  library.symbols = files_.read(fd.get(), file);
-  probe(&library, "/proc/self/fd/" + std::to_string(fd.get()), fd.get(), {each.device, each.inode});
+  look_at(&library, each.path, "/proc/self/fd/" + std::to_string(fd.get()), fd.get(), file);
 }
 
 void Targets::restored() {

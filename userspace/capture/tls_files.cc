@@ -14,20 +14,38 @@ TlsFiles::Version TlsFiles::version(const struct stat& file) {
           file.st_ctim.tv_sec * kSecond + file.st_ctim.tv_nsec};
 }
 
+TlsFiles::Entry* TlsFiles::known(const struct stat& file) {
+  auto at = files_.find(version(file));
+  if (at == files_.end()) return nullptr;
+  at->second.used = ++uses_;
+  return &at->second;
+}
+
+// Where the answer about this version is kept; null when the file was written to while it was read: what was
+// read is of neither version.
+TlsFiles::Entry* TlsFiles::keep(int fd, const struct stat& file) {
+  struct stat after {};
+  if (fstat(fd, &after) != 0 || version(after) != version(file)) return nullptr;
+  if (Entry* entry = known(file)) return entry;
+  make_room();
+  Entry& entry = files_[version(file)];
+  entry.used = ++uses_;
+  return &entry;
+}
+
 std::shared_ptr<const Result<TlsSymbols>> TlsFiles::read(int fd, const struct stat& file) {
-  auto known = files_.find(version(file));
-  if (known != files_.end()) {
-    known->second.used = ++uses_;
-    return known->second.symbols;
-  }
+  if (Entry* entry = known(file); entry && entry->symbols) return entry->symbols;
   auto symbols = std::make_shared<const Result<TlsSymbols>>(read_tls_symbols(fd));
   parsed_++;
-  struct stat after {};
-  // Written to while it was read: what was read is of neither version.
-  if (fstat(fd, &after) != 0 || version(after) != version(file)) return symbols;
-  make_room();
-  files_[version(file)] = {symbols, ++uses_};
+  if (Entry* entry = keep(fd, file)) entry->symbols = symbols;
   return symbols;
+}
+
+std::shared_ptr<const Result<GoPlaces>> TlsFiles::go(int fd, const struct stat& file) {
+  if (Entry* entry = known(file); entry && entry->go) return entry->go;
+  auto places = std::make_shared<const Result<GoPlaces>>(find_go_places(FileSource(fd)));
+  if (Entry* entry = keep(fd, file)) entry->go = places;
+  return places;
 }
 
 void TlsFiles::make_room() {

@@ -14,6 +14,7 @@
 #include <tuple>
 
 #include "base/result.h"
+#include "capture/go_probes.h"
 #include "capture/tls_library.h"
 
 namespace infertrail {
@@ -24,16 +25,21 @@ class TlsFiles {
 
   // Of the open file, `file` being its fstat(). Never null. An error is remembered as well.
   std::shared_ptr<const Result<TlsSymbols>> read(int fd, const struct stat& file);
+  // Where the probes of a Go program go; quicker than read(), and remembered as that is.
+  std::shared_ptr<const Result<GoPlaces>> go(int fd, const struct stat& file);
   size_t size() const { return files_.size(); }
   uint64_t parsed() const { return parsed_; }   // files that were really read, since the start
 
  private:
   using Version = std::tuple<uint64_t, uint64_t, int64_t, int64_t, int64_t>;
   struct Entry {
-    std::shared_ptr<const Result<TlsSymbols>> symbols;
+    std::shared_ptr<const Result<TlsSymbols>> symbols;   // null: not read yet
+    std::shared_ptr<const Result<GoPlaces>> go;
     uint64_t used = 0;   // a count, not a time
   };
   static Version version(const struct stat& file);
+  Entry* known(const struct stat& file);
+  Entry* keep(int fd, const struct stat& file);
   void make_room();
 
   std::map<Version, Entry> files_;

@@ -21,7 +21,8 @@ constexpr const char* kSelectors = R"(SELECTOR is one of
   cgroup=/path      the cgroup path or one below it; '*' and '?' match
   port=8000         listens on this TCP port
   unit=x.service    the systemd unit
-Children of a selected process are selected too.
+Children of a selected process are selected too. With ",stop" behind exe, comm, cgroup, unit or pid a
+process is stopped until its TLS functions are probed: nothing of it is missed (docs/operating.md).
 )";
 
 const std::string& target_add_help() {

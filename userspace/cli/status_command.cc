@@ -1,6 +1,7 @@
 // `status` and `target …`: what needs a running daemon.
 #include "cli/status_command.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "cli/client.h"
@@ -28,6 +29,7 @@ std::string loss_meaning(const std::string& kind) {
       {"control_full", "what says whose the bytes are is late or missing"},
       {"map_full", "a table in the kernel was full"},
       {"nested_call", "TLS calls inside one another"},
+      {"entered_before", "calls that were under way when their probes came"},
       {"probe_missed", "the kernel skipped events"},
       {"orphans", "first bytes whose connection never appeared"},
       {"malformed", "events that the daemon did not understand"},
@@ -59,6 +61,21 @@ std::string ring_text(const StatusReply& status, const Style& style) {
   if (pressure.unprotected() == 0) return out + "\n";
   return out + "\n" + paint(style, Colour::kRed, "          unprotected " + number(pressure.unprotected()) +
                                                     " times: nobody was held although the ring was over the mark") + "\n";
+}
+
+// Of selectors with ",stop"; nothing without them.
+std::string stops_text(const StatusReply& status, const Style& style) {
+  const AttachStops& stops = status.attach_stops();
+  if (!stops.on()) return "";
+  uint64_t longest = 0;
+  for (const TargetProcess& each : status.processes()) longest = std::max<uint64_t>(longest, each.longest_stop_us());
+  std::string out = "stops     " + number(stops.stops()) + " until attached, " + number(stops.held_now()) + " held now";
+  if (longest > 0) out += "; longest of those that run " + number((longest + 999) / 1000) + " ms";
+  out += "\n";
+  if (stops.overdue() + stops.refused() > 0)
+    out += paint(style, Colour::kRed, "          " + number(stops.overdue()) + " went on before they were probed, " +
+                                          number(stops.refused()) + " were not stopped") + "\n";
+  return out;
 }
 
 std::string coverage_text(const StatusReply& status, const Style& style) {
@@ -142,7 +159,7 @@ std::string status_text(const StatusReply& status, const Timestamp& now, const S
          size_text(status.bytes()) + "; " + number(status.exchanges()) + " calls recorded, " +
          number(status.undecoded()) + " not decoded\nopen      " + number(status.open_connections()) +
          " connections, " + size_text(status.memory_bytes()) + " held for them\n";
-  out += losses_text(status, style) + ring_text(status, style) + coverage_text(status, style) +
+  out += losses_text(status, style) + ring_text(status, style) + stops_text(status, style) + coverage_text(status, style) +
          canary_text(status, now, style);
   out += "targets   " + selectors_text(status.selectors()) + "\n";
   if (status.processes().empty())

@@ -56,6 +56,9 @@ void fill(const TargetInfo& info, const std::string& coverage, TargetProcess* ou
   process->set_container_id(container_id_of(info.facts.cgroup));
   out->set_selector(info.selector);
   out->set_coverage(coverage);
+  out->set_stops(info.stops);
+  out->set_stopped_us(info.stopped_ns / 1000);
+  out->set_longest_stop_us(info.longest_stop_ns / 1000);
   for (const std::string& library : info.libraries) out->add_libraries(library);
 }
 

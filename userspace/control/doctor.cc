@@ -33,6 +33,7 @@ constexpr LossAdvice kLossAdvice[] = {
     {"control_full", "raise capture.control_ring_bytes"},
     {"map_full", "more processes, connections or TLS objects than a map holds; report it"},
     {"nested_call", "a TLS call inside another one on one thread; report it with the program's name"},
+    {"entered_before", "writes of Go programs that were under way when their probes came"},
     {"probe_missed", "the kernel skipped events under load; connections of that time may miss their owner or end"},
     {"orphans", "first bytes of connections that never appeared; look for other filters on the same cgroup"},
     {"malformed", "kernel programs and daemon disagree: report it"},
@@ -59,6 +60,13 @@ void check_capture(const StatusReply& status, DoctorReply* out) {
               std::to_string(pressure.unprotected()) + " times",
           "producers were not held when they should have been: pid 1, a traced process, or a daemon that "
           "did not read for seconds; give it more CPU or a faster disk for the trail");
+  const AttachStops& stops = status.attach_stops();
+  if (stops.on())
+    check(out, "stop until attached", stops.overdue() + stops.refused() == 0,
+          std::to_string(stops.stops()) + " stops, " + std::to_string(stops.held_now()) + " held now, " +
+              std::to_string(stops.overdue()) + " went on too early, " + std::to_string(stops.refused()) + " not stopped",
+          "the daemon was too slow (give it more CPU), or the process was pid 1, traced, or its own child: the first "
+          "bytes of these processes may be missing");
   const CanaryReport& canary = status.canary();
   if (!canary.state().empty())
     check(out, "canary", canary.state() != "NOT SEEN",

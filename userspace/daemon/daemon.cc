@@ -74,7 +74,6 @@ Status Daemon::open_capture() {
   probe_options.control_ring_bytes = capture.control_ring_bytes();
   probe_options.pin_root = capture.pin_dir();
   probe_options.carry_bytes = capture.carry_bytes() / sizeof(uint64_t) * sizeof(uint64_t);
-  probe_options.strict = capture.backpressure() == "strict";
   TRY(probes_, Probes::open(probe_options));
   targets_ = std::make_unique<Targets>(*probes_);
   TRY(auto written, open_carry());
@@ -94,6 +93,7 @@ Status Daemon::open_capture() {
   }
   coverage_ = std::make_unique<Coverage>([this](const Coverage::Finding& finding) { note_coverage(finding); });
   targets_->judge_by([this](uint32_t tgid) { return coverage_->of(tgid).dark; });
+  targets_->tell_stops([this](const TargetInfo& target) { note_stops(target); });
   if (const auto every = milliseconds(capture.canary_interval()); every.count() > 0)
     canary_ = std::make_unique<Canary>(*probes_, *targets_, every);
   intake_ = std::make_unique<Intake>(
@@ -177,6 +177,7 @@ void Daemon::note_start() {
 // After a restart the programs of the earlier daemon act until every target's libraries are attached
 // again; nothing is read from the rings before it is known whose it is.
 Status Daemon::start_capture() {
+  reported_holds_ = targets_->holds();   // an earlier daemon's are in the trail
   const bool adopted = probes_->adoption().adopted;
   const LossCounts told = probes_->losses_told();
   for (size_t kind = 0; kind < told.size(); kind++) reported_[Probes::loss_name(kind)] = told[kind];
@@ -284,6 +285,7 @@ void Daemon::watch_losses() {
   LossCounts told;
   for (size_t kind = 0; kind < told.size(); kind++) told[kind] = reported_[Probes::loss_name(kind)];
   probes_->tell(told, reported_["probe_missed"].events);   // for the daemon after this one
+  watch_holds();
   if (!strict_) return;
   const StrictCounts strict = strict_->counts();
   const uint64_t unprotected = strict.unprotected - std::exchange(reported_unprotected_, strict.unprotected);
@@ -291,6 +293,26 @@ void Daemon::watch_losses() {
   spdlog::warn("backpressure=unprotected times={} stops={}", unprotected, strict.stops);
   note("gap", "unprotected: the ring was over the mark and nobody was held",
        {{"reason", "unprotected"}, {"times", std::to_string(unprotected)}, {"stops", std::to_string(strict.stops)}});
+}
+
+// Who should have waited for its probes and did not: its first bytes may be missing.
+void Daemon::watch_holds() {
+  const HoldCounts now = targets_->holds(), told = std::exchange(reported_holds_, now);
+  const uint64_t overdue = now.overdue - told.overdue, refused = now.refused - told.refused;
+  if (overdue + refused == 0) return;
+  spdlog::warn("stop_until_attached=missed overdue={} refused={}", overdue, refused);
+  note("gap", "not attached before the first plaintext: processes that were to be stopped until then",
+       {{"reason", "attach_late"}, {"went_on_early", std::to_string(overdue)}, {"not_stopped", std::to_string(refused)}});
+}
+
+void Daemon::note_stops(const TargetInfo& target) {
+  note("target", "stopped until its TLS functions were probed",
+       {{"pid", std::to_string(target.facts.pid)},
+        {"exe", target.facts.exe},
+        {"selector", target.selector},
+        {"stops", std::to_string(target.stops)},
+        {"stopped_us", std::to_string(target.stopped_ns / 1000)},
+        {"longest_us", std::to_string(target.longest_stop_ns / 1000)}});
 }
 
 void Daemon::note_loss(const std::string& kind, LossCount now, LossCount* told) {
@@ -469,6 +491,13 @@ void Daemon::fill_status(StatusReply* out) const {
     pressure->set_unprotected(strict.unprotected);
     pressure->set_repeats(strict.repeats);
   }
+  const HoldCounts holds = targets_->holds();
+  auto* stops = out->mutable_attach_stops();
+  stops->set_on(holds.on);
+  stops->set_stops(holds.stops);
+  stops->set_held_now(holds.held_now);
+  stops->set_overdue(holds.overdue);
+  stops->set_refused(holds.refused);
   const CoverageTotals coverage = coverage_->totals();
   auto* summary = out->mutable_coverage();
   summary->set_plain(coverage.connections.plain);

@@ -55,6 +55,8 @@ class Daemon {
   void fill_status(StatusReply* out) const;
   void put(Record record);
   void note_coverage(const Coverage::Finding& finding);
+  void note_stops(const TargetInfo& target);
+  void watch_holds();
   void note_loss(const std::string& kind, LossCount now, LossCount* told);
   std::map<std::string, LossCount> all_losses() const;
   void watch_canary();
@@ -85,6 +87,7 @@ class Daemon {
   std::atomic<uint64_t> event_count_{0}, event_bytes_{0}, malformed_{0};
   std::map<std::string, LossCount> reported_;   // by kind, in records
   uint64_t reported_unprotected_ = 0;
+  HoldCounts reported_holds_;
   bool canary_told_ = false;                    // that it is not seen
   std::thread capture_;
 };

@@ -126,7 +126,8 @@ std::string usage() {
   --trail DIR           where records go (default /var/lib/infertrail)
   --socket PATH         control socket (default /run/infertrail/control.sock)
   --target SELECTOR     auto, pid=N, exe=PATH, comm=NAME, cmdline~=REGEX, cgroup=PATH, port=N,
-                        unit=NAME; may be repeated; replaces the configuration's list
+                        unit=NAME; may be repeated; replaces the configuration's list; with ",stop" behind
+                        exe, comm, cgroup, unit or pid its processes wait for their probes
   --policy FILE         YAML policy (policies/*.yaml); may be repeated
   --plaintext-digests   put sha256 of the unmasked bodies into each record (guessable for short texts)
   --check               read configuration and policies, say what is wrong, and end

@@ -152,6 +152,7 @@ void Session::close(const StreamMessage& message) {
 void Session::tick(uint64_t now_ns) {
   if (!directed() && !undirected_.empty() && now_ns > born_ns_ + limits_.undirected_ns) decide_role();
   connection_.tick(now_ns);
+  conversation_.settle(now_ns);
 }
 
 void Session::give_up(uint64_t now_ns) {

@@ -8,6 +8,7 @@ namespace infertrail {
 namespace {
 
 constexpr size_t kFirstBytes = 64;
+constexpr uint64_t kWriteUnderWayNs = 1'000'000'000;   // it has sent all, and returns
 
 }  // namespace
 
@@ -17,6 +18,7 @@ void Conversation::begin_in_the_middle() {
 
 // Holds what may begin a message: the first bytes, and the first behind bytes of the other direction.
 void Conversation::look_for_beginning(const Chunk& chunk) {
+  if (first_answer_) return after_first_answer(chunk);
   if (!held_.empty() && held_.front().chunk.direction != chunk.direction) leave_undecoded();
   const bool turned = !last_ || *last_ != chunk.direction;
   held_.push_back({chunk, std::string(chunk.bytes), std::nullopt});
@@ -30,11 +32,50 @@ void Conversation::look_for_beginning(const Chunk& chunk) {
     const Looks looks = request ? row.begins_request(first) : row.begins_answer(first);
     open |= looks == Looks::kMaybe;
     if (looks != Looks::kYes) continue;
+    if (!request && !last_) {
+      first_answer_ = &row;
+      if (held_bytes_ > kMaxHeld) begin_with_answer();
+      return;
+    }
     middle_ = false;
     stitcher_.begin(!request);
     return choose(row.name, row.make());
   }
   if (!open || held_bytes_ > kMaxHeld) leave_undecoded();
+}
+
+void Conversation::after_first_answer(const Chunk& chunk) {
+  const bool request = chunk.direction == Direction::kToServer;
+  if (request && chunk.time_ns >= held_.front().chunk.time_ns) {
+    begin_with_answer();
+    return parser_->feed(chunk, stitcher_);
+  }
+  if (!request) {
+    held_.push_back({chunk, std::string(chunk.bytes), std::nullopt});
+    held_bytes_ += chunk.bytes.size();
+    if (held_bytes_ > kMaxHeld) begin_with_answer();
+    return;
+  }
+  const Protocol& row = *std::exchange(first_answer_, nullptr);
+  if (row.begins_request(chunk.bytes) != Looks::kYes) {   // the end of a request: its answer is nobody's
+    leave_undecoded();
+    return look_for_beginning(chunk);
+  }
+  held_.push_front({chunk, std::string(chunk.bytes), std::nullopt});
+  middle_ = false;
+  stitcher_.begin(false);
+  choose(row.name, row.make());
+}
+
+void Conversation::begin_with_answer() {
+  const Protocol& row = *std::exchange(first_answer_, nullptr);
+  middle_ = false;
+  stitcher_.begin(true);
+  choose(row.name, row.make());
+}
+
+void Conversation::settle(uint64_t until_ns) {
+  if (first_answer_ && until_ns > held_.front().chunk.time_ns + kWriteUnderWayNs) begin_with_answer();
 }
 
 void Conversation::leave_undecoded() {
@@ -68,6 +109,7 @@ void Conversation::data(const Chunk& chunk) {
 }
 
 void Conversation::gap(const StreamGap& gap) {
+  if (first_answer_) begin_with_answer();
   if (parser_) return parser_->gap(gap, stitcher_);
   Beginning& beginning = beginnings_[static_cast<size_t>(gap.direction)];
   if (gap.reason == GapReason::kPreAttach) begin_in_the_middle();
@@ -117,6 +159,7 @@ void Conversation::choose(const char* name, std::unique_ptr<Parser> parser) {
 }
 
 void Conversation::finish(bool reset, uint64_t time_ns) {
+  if (first_answer_) begin_with_answer();
   if (std::exchange(middle_, false)) {
     leave_undecoded();
     return stitcher_.finish(GapReason::kConnectionReset, time_ns);
@@ -130,6 +173,7 @@ void Conversation::finish(bool reset, uint64_t time_ns) {
 }
 
 void Conversation::give_up(uint64_t time_ns) {
+  if (first_answer_) begin_with_answer();
   if (std::exchange(middle_, false)) leave_undecoded();
   if (!parser_) choose("undecoded", make_undecoded("given up to stay within the memory limit"));
   stitcher_.no_more_requests();

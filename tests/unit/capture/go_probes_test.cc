@@ -19,6 +19,7 @@
 namespace infertrail {
 namespace {
 
+using namespace std::string_literals;
 using namespace std::string_view_literals;
 using abi::u64;
 
@@ -53,12 +54,13 @@ TEST(GoProbes, EveryFunctionAndEveryRetOfEveryBuild) {
     std::set<uint32_t> functions;
     for (const UprobePlace& place : places.value().enters) {
       functions.insert(IT_COOKIE_FUNCTION(place.cookie));
-      EXPECT_NE(0u, IT_COOKIE_LIBRARY(place.cookie)) << "net.(*TCPConn).Read was not found";
+      EXPECT_NE(0, IT_GO_DISTANCE(place.cookie)) << "net.(*TCPConn).Read was not found";
     }
     EXPECT_EQ((std::set<uint32_t>{IT_CALL_GO_READ, IT_CALL_GO_WRITE, IT_CALL_GO_CLIENT, IT_CALL_GO_SERVER,
                                   IT_CALL_GO_CIPHERTEXT, IT_CALL_GO_CLOSE}),
               functions);
     const bool arm = path.ends_with("arm64");
+    EXPECT_EQ(!arm, places.value().keeps_arguments);
     EXPECT_GE(places.value().exits.size(), 6u);
     for (const UprobePlace& place : places.value().exits) {
       ASSERT_LT(place.offset + 4, bytes.size());
@@ -166,6 +168,29 @@ TEST(GoCode, StackChecks) {
   EXPECT_FALSE(go_entry(EM_X86_64, "\x49\x3b\x66\x10"sv));
   EXPECT_EQ(8u, go_entry(EM_AARCH64, "\x90\x0b\x40\xf9\xff\x63\x30\xeb\x49\x01\x00\x54"sv));
   EXPECT_FALSE(go_entry(EM_AARCH64, "\x90\x0b\x40\xf9"sv));
+}
+
+TEST(GoCode, ArgumentsAreKeptOnlyWhereTheCodeShowsIt) {
+  const std::string head = "\x49\x3b\x66\x10\x76\x50"s, frame = "\x48\x83\xec\x68"s;   // sub $0x68,%rsp
+  const std::string length = "\x48\x89\x8c\x24\x80\x00\x00\x00"s;                       // mov %rcx,0x80(%rsp)
+  const std::string buffer = "\x48\x89\x5c\x24\x78"s, receiver = "\x48\x89\x44\x24\x70"s;
+  const std::string end = "\x48\x83\xc4\x68\xc3"s;   // add $0x68,%rsp; ret
+  const std::string call = "\xe8\x00\x00\x00\x00"s;
+  const auto kept = [&](const std::string& body) { return go_keeps_arguments(EM_X86_64, head + frame + body + end); };
+  EXPECT_TRUE(kept(length + buffer + receiver + call));
+  EXPECT_FALSE(kept(length + buffer + call + receiver)) << "too late";
+  EXPECT_FALSE(kept(length + buffer)) << "not the receiver";
+  EXPECT_FALSE(kept("\x48\x89\xd3"s + length + buffer + receiver)) << "mov %rdx,%rbx: another buffer";
+  EXPECT_FALSE(kept("\x31\xc9"s + length + buffer + receiver)) << "xor %ecx,%ecx: another length";
+  EXPECT_FALSE(kept(length + buffer + receiver + call + buffer)) << "written again";
+  EXPECT_FALSE(kept(length + buffer + receiver + "\x48\x8d\x44\x24\x78"s)) << "its address is taken";
+  EXPECT_FALSE(kept(length + "\x48\x89\x5c\x24\x70"s + "\x48\x89\x44\x24\x78"s)) << "the wrong slots";
+  EXPECT_FALSE(go_keeps_arguments(EM_X86_64, ""));
+  EXPECT_FALSE(go_keeps_arguments(EM_AARCH64, head + frame + length + buffer + receiver + end));
+  // Since Go 1.21 the frame pointer is pushed: the slots are 8 further.
+  const std::string pushed = "\x55\x48\x89\xe5"s;
+  EXPECT_FALSE(go_keeps_arguments(EM_X86_64, head + pushed + frame + length + buffer + receiver + end));
+  EXPECT_TRUE(go_keeps_arguments(EM_X86_64, head + pushed + "\x48\x83\xec\x60"s + length + buffer + receiver + end));
 }
 
 TEST(GoCode, ExitsOfX86) {

@@ -55,6 +55,42 @@ TEST(SelectorTest, AReplacedExecutableStillMatches) {
   EXPECT_EQ("auto: llama.cpp", match("auto", facts));
 }
 
+// Kind and name in the kernel, or the error.
+std::string stop(const std::string& text) {
+  auto selector = Selector::parse(text);
+  if (!selector.ok()) return "error: " + selector.error().message;
+  EXPECT_TRUE(selector.value().stops());
+  EXPECT_EQ(text, selector.value().text());
+  const auto name = selector.value().stop_name();
+  return name ? std::to_string(name->kind) + " " + reinterpret_cast<const char*>(name->text) : "none";
+}
+
+TEST(SelectorTest, StopUntilAttachedGoesByOneName) {
+  EXPECT_EQ("1 llama-server", stop("exe=/opt/bin/llama-server,stop"));
+  EXPECT_EQ("1 llama-server", stop("exe=/opt/*/llama-server,stop"));
+  EXPECT_EQ("1 llama-server", stop("exe=llama-server,stop"));
+  EXPECT_EQ("2 llama-server", stop("comm=llama-server,stop"));
+  EXPECT_EQ("3 llama.service", stop("cgroup=/system.slice/llama.service,stop"));
+  EXPECT_EQ("3 llama.service", stop("unit=llama.service,stop"));
+  EXPECT_EQ("3 llama.service", stop("unit=llama,stop"));
+  EXPECT_EQ("none", stop("pid=123,stop"));
+  EXPECT_EQ("exe=llama-server,stop", match("exe=llama-server,stop"));
+  EXPECT_EQ("exe=/opt/*/llama-server,stop", match("exe=/opt/*/llama-server,stop"));
+  EXPECT_FALSE(Selector::parse("exe=x").value().stops());
+  EXPECT_EQ(std::string(62, 'x').size() + 2, stop("exe=" + std::string(200, 'x') + ",stop").size());
+}
+
+TEST(SelectorTest, StopUntilAttachedNeedsWhatTheKernelKnows) {
+  for (const char* text : {"auto,stop", "port=80,stop"})
+    EXPECT_THAT(stop(text), HasSubstr("the kernel cannot know at exec who that will be")) << text;
+  EXPECT_THAT(stop("cmdline~=serve,stop"), HasSubstr("an expression that ends so is written ,[s]top"));
+  EXPECT_EQ("", match("cmdline~=serve,[s]top"));
+  for (const char* text : {"exe=llama-*,stop", "exe=/opt/bin/,stop", "comm=ll?,stop", "cgroup=/,stop", "cgroup=/x/*,stop",
+                           "unit=llama*,stop"})
+    EXPECT_THAT(stop(text), HasSubstr("the last part of the name must be there, without * and ?")) << text;
+  EXPECT_THAT(match("exe=,stop"), HasSubstr("a value is missing"));
+}
+
 TEST(SelectorTest, ErrorsSayWhatWouldBeRight) {
   struct Case {
     const char *text, *message;

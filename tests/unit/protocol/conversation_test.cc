@@ -223,6 +223,61 @@ TEST_F(ConversationTest, Trap11_AnAnswerOfAnyLengthDoesNotWaitForARequestThatWas
   EXPECT_TRUE(got[0].complete);
 }
 
+// A write is told when it has returned: its answer may have been read by another thread before.
+TEST_F(ConversationTest, Trap11_AFirstAnswerThatOvertookItsRequestIsItsAnswer) {
+  conversation.begin_in_the_middle();
+  down(ok("first"));
+  EXPECT_TRUE(conversation.take().empty());
+  const std::string request = get("/first");
+  conversation.data({kUp, 0, now - 1, request});   // begun before the answer was read
+  at[static_cast<size_t>(kUp)] = request.size();
+  up(get("/second"));
+  down(ok("second"));
+  auto got = finish();
+  ASSERT_EQ(2u, got.size());
+  EXPECT_EQ("/first", got[0].target);
+  EXPECT_EQ("first", got[0].response.raw);
+  EXPECT_EQ("/second", got[1].target);
+  EXPECT_EQ("second", got[1].response.raw);
+}
+
+TEST_F(ConversationTest, Trap11_AFirstAnswerWhoseRequestWasBeforeUsGetsNoOther) {
+  for (bool waits : {true, false}) {
+    Conversation conversation{{.max_body_bytes = 4u << 20}};
+    conversation.begin_in_the_middle();
+    const std::string answer = ok("first"), request = get("/second"), second = ok("second");
+    conversation.data({kDown, 0, 1000, answer});
+    if (!waits) {
+      conversation.settle(1000);
+      EXPECT_TRUE(conversation.take().empty());
+      conversation.settle(2'000'001'001);
+      EXPECT_EQ(1u, conversation.take().size());
+    }
+    conversation.data({kUp, 0, 1001, request});
+    conversation.data({kDown, answer.size(), 1002, second});
+    conversation.finish(false, 1003);
+    auto got = conversation.take();
+    ASSERT_EQ(waits ? 2u : 1u, got.size());
+    EXPECT_EQ("/second", got.back().target);
+    EXPECT_EQ("second", got.back().response.raw);
+  }
+}
+
+TEST_F(ConversationTest, Trap11_TheEndOfARequestThatWasOvertakenByItsAnswerBeginsNothing) {
+  conversation.begin_in_the_middle();
+  down(ok("nobody's"));
+  conversation.data({kUp, 0, now - 1, "end of a body"});
+  at[static_cast<size_t>(kUp)] = 13;
+  down(ok("also"));
+  up(get("/next"));
+  down(ok("next"));
+  auto got = finish();
+  ASSERT_FALSE(got.empty());
+  EXPECT_EQ("/next", got.back().target);
+  EXPECT_EQ("next", got.back().response.raw);
+  for (size_t i = 0; i + 1 < got.size(); i++) EXPECT_EQ("", got[i].target);
+}
+
 TEST_F(ConversationTest, Trap11_AnInterimAnswerIsNoBeginning) {
   conversation.begin_in_the_middle();
   down("HTTP/1.1 100 Continue\r\n\r\n");
