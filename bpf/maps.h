@@ -118,6 +118,14 @@ struct flow_state {
   u64 skipped[2];      /* bytes that passed while the borders were lost, until they were found again */
   u64 told;            /* bytes at the last flow_wire_event, both directions */
   u64 told_ns;
+  /* TLS that begins later than the connection (flow_start.h). */
+  u64 held_at[2];      /* offset of the bytes that are held back */
+  u64 tls_from[2];     /* where TLS begins */
+  u8 held_bytes[2][8];
+  u8 held[2];          /* how many */
+  u8 looks;            /* segments that will still be looked at */
+  u8 first_have;       /* bytes in `first`: the beginning of the first TLS record that was sent */
+  u8 first[64];        /* a power of two, for the verifier */
 };
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/procfs.h"
+#include "capture/gnutls_probes.h"
 #include "capture/go_probes.h"
 #include "capture/kernel_needs.h"
 #include "capture/skeleton.h"
@@ -91,10 +92,11 @@ Status Probes::load(const ProbeOptions& options) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object_->obj)
     IT_CHECK((bpf_program__flags(program) & BPF_F_SLEEPABLE) == 0);
+  gnutls_binding_ = options.gnutls_binding;
   uprobe_multi_ = kernel_has_uprobe_multi();
   if (uprobe_multi_)
     for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit, object_->progs.go_enter,
-                                 object_->progs.go_exit})
+                                 object_->progs.go_exit, object_->progs.gnutls_enter, object_->progs.gnutls_exit})
       bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
   TRY_STATUS(open_pins(options));
   const uint64_t carry = pins_ ? options.carry_bytes / sizeof(uint64_t) : 0;
@@ -250,6 +252,17 @@ Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
   auto& programs = object_->progs;
   auto tls = LibraryProbes::attach(
       {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd, number);
+  // A program may have more than one inside.
+  auto gnutls = attach_gnutls(
+      {bpf_program__fd(programs.gnutls_enter), bpf_program__fd(programs.gnutls_exit), uprobe_multi_}, path, fd, number, gnutls_binding_);
+  if (gnutls.ok() && tls.ok()) {
+    tls.value().add(std::move(gnutls.value().links));
+  } else if (gnutls.ok()) {
+    tls = LibraryProbes::adopt(std::move(gnutls.value().links), number, true, gnutls.value().how);
+  } else if (gnutls.error().code != Code::kNotFound && gnutls.error().code != Code::kInvalid) {
+    if (!tls.ok()) return wrap(gnutls.error(), "GnuTLS");
+    spdlog::warn("library={} error=\"GnuTLS: {}\"", path, gnutls.error().message);
+  }
   if (tls.ok()) next_library_++;
   // A Go program may have OpenSSL inside as well (cgo).
   auto go = attach_go({bpf_program__fd(programs.go_enter), bpf_program__fd(programs.go_exit), uprobe_multi_}, path, fd);
@@ -294,6 +307,8 @@ void Probes::forget(uint32_t tgid) {
   forget_keys<abi::object_key>(bpf_map__fd(object_->maps.small), tgid);
   forget_keys<abi::object_key>(bpf_map__fd(object_->maps.tls_objects), tgid);
   forget_keys<abi::go_call_key>(bpf_map__fd(object_->maps.go_calls), tgid);
+  forget_keys<abi::object_key>(bpf_map__fd(object_->maps.gnutls_kept), tgid);
+  forget_keys<abi::packet_key>(bpf_map__fd(object_->maps.gnutls_packets), tgid);
 }
 
 LossCounts Probes::losses() const {

@@ -22,6 +22,7 @@
 #include "base/owned.h"
 #include "base/procfs.h"
 #include "base/result.h"
+#include "capture/gnutls_probes.h"
 #include "capture/library_probes.h"
 #include "capture/pins.h"
 #include "capture/ring_backlog.h"
@@ -37,6 +38,7 @@ struct ProbeOptions {
   uint64_t control_ring_bytes = 8u << 20;
   uint64_t carry_bytes = 64u << 20;          // see carry(); a multiple of 8, 0 = none
   std::string cgroup_root;                   // "" = the mounted cgroup v2 root
+  GnuTlsBinding gnutls_binding = GnuTlsBinding::kCiphertext;
   bool strict = false;                       // watch signals, for capture/strict.h
   std::string pin_root;                      // folder in a BPF file system; "" = capture ends with this process
 };
@@ -197,6 +199,7 @@ class Probes {
   std::vector<ProbeFeature> features_;
   Fd cgroup_;
   bool uprobe_multi_ = false;
+  GnuTlsBinding gnutls_binding_ = GnuTlsBinding::kCiphertext;
   uint32_t next_library_ = 0;
 };
 
