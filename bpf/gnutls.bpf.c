@@ -183,7 +183,7 @@ static __always_inline int gnutls_leave(struct pt_regs *ctx) {
   struct call call;
   if (!returned(ctx, cookie, &call)) return 0;
   struct library_hits *hits = hits_of(cookie);
-  if (hits) hits->exits[call.kind & (IT_CALLS - 1)] += 1;
+  if (hits && call.kind < IT_CALLS) hits->exits[call.kind & (IT_CALLS - 1)] += 1;
   long result = PT_REGS_RC(ctx);
   switch (call.kind) {
     case IT_CALL_READ:
@@ -261,6 +261,7 @@ static __always_inline int gnutls_dispatch(struct pt_regs *ctx) {
   switch (function) {
     case IT_CALL_FREE:
       bpf_map_delete_elem(&gnutls_kept, &key);
+      return over(key.ssl, function);
     case IT_CALL_SHUTDOWN:
       return over(key.ssl, function);
     case IT_CALL_GNUTLS_PUSH:

@@ -247,6 +247,9 @@ TEST_F(Trap56, BehindADialogueInClear) {
 
 TEST_F(Trap56, AHandshakeOfOneByteSegments) { all_bound("drip=1", 3, "", ""); }
 
+// The answer is 16 03, and then nothing.
+TEST_F(Trap56, WhatIsHeldBackAtTheEndIsThere) { both_ends({"conns=1", "seed=33281"}, {"conns=1", "response=2"}, 1, false); }
+
 // Its first bytes were held back, and are there.
 TEST_F(Trap56, WhatOnlyLooksLikeTheBeginningIsPlain) {
   all_bound("header=6", 5, "\x16\x03\x16nothing", "what?");

@@ -287,7 +287,7 @@ Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd) {
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
 int Probes::control_fd() const { return bpf_map__fd(object_->maps.control_ring); }
 
-std::vector<abi::small_reads> Probes::waiting_reads() const {
+std::vector<abi::small_reads> Probes::waiting_reads(uint32_t tgid) const {
   std::vector<abi::small_reads> out;
   const int fd = bpf_map__fd(object_->maps.small);
   abi::object_key key{}, next{};
@@ -296,7 +296,7 @@ std::vector<abi::small_reads> Probes::waiting_reads() const {
   while (bpf_map_get_next_key(fd, from, &next) == 0) {
     key = next;
     from = &key;
-    if (bpf_map_lookup_elem(fd, &key, value.get()) != 0) continue;
+    if ((tgid != 0 && key.tgid != tgid) || bpf_map_lookup_elem(fd, &key, value.get()) != 0) continue;
     if (value->length > 0 && value->length <= IT_SMALL_BUFFER && value->start == value->start_again)
       out.push_back(*value);
   }

@@ -141,7 +141,8 @@ class Probes {
   int control_fd() const;
 
   // Small reads that wait in the kernel to be joined; copies of untorn entries.
-  std::vector<abi::small_reads> waiting_reads() const;
+  std::vector<abi::small_reads> waiting_reads() const { return waiting_reads(0); }
+  std::vector<abi::small_reads> waiting_reads(uint32_t tgid) const;   // of one process; 0: of all
   // Drops what the kernel keeps about a process that has ended.
   void forget(uint32_t tgid);
 

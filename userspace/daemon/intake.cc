@@ -224,6 +224,7 @@ void Intake::on_exit(const abi::process_event& event) {
   for (auto& [object, tgid] : objects_)
     if (tgid == event.tgid) ended.push_back(object);
   const auto ends = targets_.stream_ends(event.tgid);
+  if (!ended.empty()) take_waiting(event);
   for (uint64_t object : ended) {
     carry_.ended({object, true});
     auto at = ends.find(object);
@@ -234,6 +235,21 @@ void Intake::on_exit(const abi::process_event& event) {
   if (held_exits_.empty() || held_exits_.front().first != event.tgid) return;
   carry_.release(held_exits_.front().second);
   held_exits_.pop_front();
+}
+
+// It ended without ending its objects (wget and git do): what the kernel was joining is in no ring.
+void Intake::take_waiting(const abi::process_event& event) {
+  for (const abi::small_reads& reads : targets_.waiting_reads(event.tgid)) {
+    if (!objects_.contains(reads.object)) continue;
+    abi::data_event data{};
+    data.header = {IT_TLS_DATA, 0, static_cast<uint32_t>(sizeof(data) + reads.length), reads.time_ns};
+    data.stream = reads.object;
+    data.offset = reads.start;
+    data.length = reads.length;
+    data.tgid = event.tgid;
+    data.direction = IT_IN;
+    on_data(data, {reinterpret_cast<const char*>(reads.bytes), reads.length});
+  }
 }
 
 Process Intake::peer_of(const abi::flow_open_event& event) {

@@ -99,6 +99,7 @@ class Intake : public CaptureHandler {
   Process peer_of(const abi::flow_open_event& event);
   void end_object(uint64_t object, const uint64_t* ends, uint64_t time_ns);
   Identity identify(StreamId stream, uint32_t tgid, const abi::flow_open_event* flow);
+  void take_waiting(const abi::process_event& event);
   void take_identity(StreamId stream, Identity identity);
   template <typename Event>
   void carry_control(StreamId stream, const Event& event) {
