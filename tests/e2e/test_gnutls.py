@@ -42,6 +42,7 @@ class GnuTls(unittest.TestCase):
             client.stdin.flush()   # its end would be gnutls-cli's
             heard = client.stdout.read()
             client.stdin.close()
+            client.stdout.close()
             client.wait(lab.PATIENCE)
             self.assertIn(b"GnuTLS", heard)
             for direction, pid in (("called", client.pid), ("served", server)):
