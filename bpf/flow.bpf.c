@@ -9,6 +9,7 @@
  * payload that came with the handshake's last ACK arrives under the listener (orphan).
  *
  * The programs let every packet pass, but for back-pressure `strict` (strict_flow.h). */
+#include "flow_start.h"
 #include "strict_flow.h"
 
 #define TLS_CHANGE_CIPHER 20
@@ -169,15 +170,106 @@ static __always_inline void bind(struct object_key *key, u64 id, u8 method, stru
   bpf_ringbuf_submit(event, 0);
 }
 
+static __always_inline void bind_by(struct fingerprint *print, struct flow_state *flow) {
+  struct fingerprint_owner *found = bpf_map_lookup_elem(&fingerprints, print);
+  if (!found) return;
+  struct fingerprint_owner owner = *found;
+  bpf_map_delete_elem(&fingerprints, print);
+  bind(&owner.key, owner.id, IT_BIND_FP_EGRESS, flow);
+}
+
 static __always_inline void bind_by_fingerprint(struct __sk_buff *skb, const struct segment *segment,
                                                 struct flow_state *flow) {
   struct fingerprint print;
-  if (!fingerprint_of(skb, segment, &print)) return;
-  struct fingerprint_owner *found = bpf_map_lookup_elem(&fingerprints, &print);
-  if (!found) return;
-  struct fingerprint_owner owner = *found;
-  bpf_map_delete_elem(&fingerprints, &print);
-  bind(&owner.key, owner.id, IT_BIND_FP_EGRESS, flow);
+  if (fingerprint_of(skb, segment, &print)) bind_by(&print, flow);
+}
+
+/* Bytes of a PROXY header that the segment begins with, 0 = none, or not whole. */
+__noinline int flow_proxy_header(struct __sk_buff *skb, u64 at_and_n) {
+  u32 at = at_and_n >> 32, n = (u32)at_and_n;
+  u8 head[16];
+  if (n < sizeof(head) || bpf_skb_load_bytes(skb, at, head, sizeof(head))) return 0;
+  if (head[0] == 'P' && head[1] == 'R' && head[2] == 'O' && head[3] == 'X' && head[4] == 'Y' && head[5] == ' ') {
+    for (u32 i = 8; i < PROXY1_MOST; i++) {
+      u8 byte = 0;
+      if (i >= n || bpf_skb_load_bytes(skb, at + i, &byte, 1)) return 0;
+      if (byte == '\n') return i + 1;
+    }
+    return 0;
+  }
+  if (head[0] != 13 || head[1] != 10 || head[2] != 13 || head[3] != 10 || head[4] != 0 || head[5] != 13 ||
+      head[6] != 10 || head[7] != 'Q' || head[8] != 'U' || head[9] != 'I' || head[10] != 'T' || head[11] != 10)
+    return 0;
+  u32 whole = 16 + ((u32)head[14] << 8 | head[15]);
+  return whole <= n ? whole : 0;
+}
+
+/* Bytes at the start of a segment that are plain: all of them, those before TLS begins, or none while they may be
+ * the beginning of it. Global as flow_copy_part is. */
+__noinline int flow_look(struct __sk_buff *skb, struct flow_state *flow, u64 offset, u64 at_and_n, u64 which) {
+  if (!flow) return 0;
+  u64 d = which & 1;
+  u32 at = at_and_n >> 32, n = (u32)at_and_n, before = 0;
+  u32 have = flow->held[d];
+  flow->looks--;
+  if (have && offset != flow->held_at[d] + have) {
+    if (offset >= flow->held_at[d] && offset + n <= flow->held_at[d] + have) return 0;   /* repeated */
+    give_back(flow, d);
+    have = 0;
+  }
+  if (!have) {
+    if (offset == 0) before = flow_proxy_header(skb, at_and_n);
+    flow->held_at[d] = offset + before;
+  }
+  u8 known = have;
+  for (u32 i = 0; i < HELLO_START; i++) {
+    if (i < known) continue;
+    u32 from = before + i - known;
+    u8 byte = 0;
+    if (from < n && bpf_skb_load_bytes(skb, at + from, &byte, 1)) return n;
+    if (from >= n || !starts_hello(i, byte)) {
+      flow->held[d] = from >= n ? i : known;
+      /* The last look: nobody would give it back. */
+      if (from < n || !flow->looks) give_back(flow, d);
+      return from < n ? n : before;
+    }
+    flow->held_bytes[d][i & 7] = byte;
+  }
+  flow->held[d] = 0;
+  if (d == IT_OUT) {
+    __builtin_memcpy(flow->first, flow->held_bytes[d], 8);
+    flow->first_have = known;
+  }
+  give_back(flow, !d);
+  tls_begins(flow, d);
+  return before;
+}
+
+/* The first record that was sent, from segments that do not hold enough of it: 1 when there is enough. */
+__noinline int flow_gather(struct __sk_buff *skb, struct flow_state *flow, u64 offset, u64 at_and_n) {
+  if (!flow || flow->wire & IT_WIRE_LATE) return 0;
+  u32 at = at_and_n >> 32, n = (u32)at_and_n;
+  u32 have = flow->first_have;
+  if (have >= HELLO_FIRST || offset != flow->tls_from[IT_OUT] + have) return 0;
+  for (u32 i = 0; i < HELLO_FIRST; i++) {
+    if (i >= n || have >= HELLO_FIRST) break;
+    u64 to = have;
+    asm volatile("%0 &= 63" : "+r"(to));   /* the verifier does not follow the check above */
+    if (bpf_skb_load_bytes(skb, at + i, &flow->first[to], 1)) break;
+    have++;
+  }
+  flow->first_have = have;
+  return have == HELLO_FIRST;
+}
+
+static __always_inline void bind_by_gathered(struct __sk_buff *skb, const struct segment *segment,
+                                             struct flow_state *flow, u64 offset) {
+  if (!flow_gather(skb, flow, offset, (u64)segment->payload << 32 | segment->length)) return;
+  const u8 *head = flow->first;
+  if (head[0] != TLS_HANDSHAKE || (head[5] != 1 && head[5] != 2) || head[9] != 3) return;
+  struct fingerprint print = {.kind = TLS_HANDSHAKE};
+  __builtin_memcpy(print.bytes, head + 11, sizeof(print.bytes));
+  bind_by(&print, flow);
 }
 
 static __always_inline void bind_by_descriptor(struct flow_state *flow) {
@@ -372,29 +464,45 @@ static __always_inline void advance(struct flow_state *flow, u8 direction, u64 t
   if (to > flow->end[direction & 1]) flow->end[direction & 1] = to;
 }
 
-/* Payload of plain TCP. -> 0: held back, to come again */
-static __always_inline int plain(struct __sk_buff *skb, const struct segment *segment, struct flow_state *flow,
-                                 u8 direction, u64 offset) {
+#define PASS 1
+#define DROP 0
+
+/* Payload of a flow that is not TLS so far -> PASS, DROP (held back, to come again). What is left in `segment`
+ * and `offset` is TLS. */
+static __always_inline int plain(struct __sk_buff *skb, struct segment *segment, struct flow_state *flow,
+                                 u8 direction, u64 *offset) {
   u64 *word = strict_word(IT_STRICT_MARK);
   u64 mark = word ? *word : 0;
   u64 *since = &flow->held_ns[direction & 1];
+  u32 whole = segment->length, n = whole;
   int over = over_mark(mark, direction);
   int hold = may_hold(mark, *since);
   if (over && !hold) strict_count(IT_STRICT_UNPROTECTED);
   if (over && hold) {
     /* TCP sends in order and what was held back stays behind `end`: this was sent before, and recorded. */
-    if (direction == IT_OUT && offset + segment->length <= flow->end[IT_OUT]) return 1;
+    if (direction == IT_OUT && *offset + whole <= flow->end[IT_OUT]) {
+      segment->length = 0;
+      return PASS;
+    }
     note_held(since);
-    return 0;
+    return DROP;
   }
-  u32 done = copy_payload(skb, segment, flow->cookie, direction | (hold ? HOLD : 0), offset);
-  if (done) advance(flow, direction, offset + done);
-  if (done < segment->length) {
+  if (flow->looks) n = flow_look(skb, flow, *offset, (u64)segment->payload << 32 | whole, direction);
+  if (n > whole) n = whole;
+  if (n < whole) hold = 0;   /* flow_look took the rest, which can not come again */
+  segment->length = n;
+  u32 done = n ? copy_payload(skb, segment, flow->cookie, direction | (hold ? HOLD : 0), *offset) : 0;
+  if (done < n) {
+    if (done) advance(flow, direction, *offset + done);
     note_held(since);
-    return 0;
+    return DROP;
   }
+  advance(flow, direction, *offset + whole);
   if (!over) *since = 0;
-  return 1;
+  segment->payload += n;
+  segment->length = whole - n;
+  *offset += n;
+  return PASS;
 }
 
 static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
@@ -424,6 +532,7 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
     flow->ignored = !target_state(owner->tgid);
     based(tcp, !!(owner->flags & IT_SOCK_ACTIVE), flow);
     flow->tls = looks_like_tls(skb, &segment);
+    flow->looks = flow->tls ? 0 : LOOKS;
     flow->wire = owner->flags & IT_SOCK_EXISTED ? IT_WIRE_LATE | IT_WIRE_LOST_IN | IT_WIRE_LOST_OUT : 0;
     if (!flow->ignored) opened(skb, sk, owner, &segment, flow);
   }
@@ -433,11 +542,17 @@ static __always_inline int packet(struct __sk_buff *skb, u8 direction) {
   if (!near) near = flow->origin[direction & 1];
   u64 offset = near + (long)(int)(segment.sequence - flow->base[direction & 1] - (u32)near);
   if ((long)offset < 0) return 1;   /* a keep-alive probe repeats the byte before the stream */
-  if (!flow->tls) return plain(skb, &segment, flow, direction, offset);
-  advance(flow, direction, offset + segment.length);
+  if (flow->tls)
+    advance(flow, direction, offset + segment.length);
+  else if (plain(skb, &segment, flow, direction, &offset) == DROP)
+    return 0;
+  else if (!flow->tls || !segment.length)
+    return 1;
   if (!flow->bound) {
     bind_by_descriptor(flow);
     if (direction == IT_OUT && !flow->bound) bind_by_fingerprint(skb, &segment, flow);
+    if (direction == IT_OUT && !flow->bound && (segment.length < HELLO_FIRST || flow->first_have))
+      bind_by_gathered(skb, &segment, flow, offset);
   }
   weigh(skb, &segment, flow, direction, offset);
   return 1;

@@ -121,6 +121,14 @@ struct flow_state {
   u64 held_ns[2];      /* since when back-pressure holds a direction of plain TCP (strict_flow.h); 0: it does not */
   struct object_key object;   /* that it is bound to */
   u64 object_id;
+  /* TLS that begins later than the connection (flow_start.h). */
+  u64 held_at[2];      /* offset of the bytes that are held back */
+  u64 tls_from[2];     /* where TLS begins */
+  u8 held_bytes[2][8];
+  u8 held[2];          /* how many */
+  u8 looks;            /* segments that will still be looked at */
+  u8 first_have;       /* bytes in `first`: the beginning of the first TLS record that was sent */
+  u8 first[64];        /* a power of two, for the verifier */
 };
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -6,6 +6,7 @@
  * several workers took it is told by kprobes on tcp_recvmsg and tcp_sendmsg where the kernel has
  * them, else by the exits of accept and accept4. Failure loses the worker's pid, not the bytes: the
  * listener's owner stays. */
+#include "flow_start.h"
 #include "hold.h"
 #include "tls_objects.h"
 
@@ -88,6 +89,8 @@ static __always_inline void closed(struct sock *sk, int from) {
   if (!flow || flow->ignored || flow->closed) return;
   flow->closed = 1;
   if (flow->tls) tell_wire(flow);
+  if (flow->held[IT_IN]) give_back(flow, IT_IN);
+  if (flow->held[IT_OUT]) give_back(flow, IT_OUT);
   struct flow_close_event *event = RESERVE_CONTROL(struct flow_close_event, IT_FLOW_CLOSE);
   if (!event) return;
   event->cookie = flow->cookie;

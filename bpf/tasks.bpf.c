@@ -6,3 +6,4 @@
 #include "strict.bpf.c"
 #include "tls.bpf.c"
 #include "go.bpf.c"
+#include "gnutls.bpf.c"

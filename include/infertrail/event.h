@@ -44,6 +44,7 @@ typedef __u64 u64;
 #define IT_TLS_SHUTDOWN 26
 #define IT_BIND 27
 #define IT_LOSS 28
+#define IT_FLOW_TLS_BEGINS 29   /* a flow that was told as plain is TLS from here on */
 #define IT_FLOW_WIRE 40    /* what a TLS flow has carried so far: see flow_wire_event */
 
 /* Which way the bytes went, seen from the monitored process. */
@@ -108,6 +109,8 @@ typedef __u64 u64;
 #define IT_CALL_UP_REF 11       /* int f(SSL *) */
 #define IT_CALL_SENDFILE 12     /* ssize_t f(SSL *, int, off_t, size_t n, int) */
 #define IT_CALL_CLEAR 13        /* int f(SSL *) */
+#define IT_CALL_UNCORK 14       /* gnutls_record_uncork: what it sends was told when it was given to the library */
+#define IT_CALL_READ_PACKET 15  /* ssize_t gnutls_record_recv_packet(session, gnutls_packet_t *) */
 #define IT_CALLS 16
 #define IT_LIBRARIES 1024       /* libraries whose probes are counted; more share counters */
 /* Go: the cookie's upper half is the distance from the probe to net.(*TCPConn).Read, 0 = none; its lowest
@@ -125,6 +128,15 @@ typedef __u64 u64;
 #define IT_CALL_GO_READ_EXIT 38    /* a RET */
 #define IT_CALL_GO_WRITE_EXIT 39
 #define IT_CALL_GO_READ_SPILLED 40 /* a RET of a Read that keeps its arguments above the return address */
+/* GnuTLS, where it has no number above (gnutls.bpf.c). */
+#define IT_CALL_GNUTLS_INIT 48         /* int f(gnutls_session_t *, unsigned) */
+#define IT_CALL_GNUTLS_PUSH 49         /* the call of a push function: f(transport, const void *, size_t) */
+#define IT_CALL_GNUTLS_PUSH_VECTOR 50  /* the same with vectors: f(transport, const giovec_t *, int) */
+#define IT_CALL_GNUTLS_SET_FD 51       /* f(session, transport) */
+#define IT_CALL_GNUTLS_SET_FD2 52      /* f(session, transport to receive from, transport to send to) */
+#define IT_CALL_GNUTLS_SET_PUSH 53     /* f(session, push function) */
+#define IT_CALL_GNUTLS_PACKET_GET 54   /* void f(gnutls_packet_t, gnutls_datum_t *, …) */
+#define IT_CALL_GNUTLS_PACKET_END 55   /* void f(gnutls_packet_t) */
 
 #define IT_ARGS_MAX 1024
 #define IT_NAME_MAX 256
@@ -221,6 +233,12 @@ struct flow_close_event {
   u64 end[2];          /* stream offset after the last byte seen, by direction */
   u8 reset;            /* 1: torn down by RST or abort, not by FIN from both ends */
   u8 reserved[7];
+};
+
+struct flow_tls_event {
+  struct event_header header;
+  u64 cookie;
+  u64 from[2];         /* stream offset of the first byte of TLS, by direction */
 };
 
 struct flow_owner_event {
@@ -435,11 +453,19 @@ struct tls_object {
   /* Writing, inside one SSL_write or between its retries (tls_copy.h): */
   u64 ahead;        /* bytes behind offset[IT_OUT] that were sent before the call has returned */
   u64 record;       /* first ciphertext of the record that is leaving */
-  u64 pending;      /* plaintext in it */
-  u64 cookie;       /* of the socket that its descriptor was, 0 = not known so */
+  u64 pending;      /* plaintext in it; GnuTLS: bytes kept of a send that has to be repeated */
+  u64 cookie;       /* of the socket that its descriptor was, 0 = not known so; GnuTLS: IT_HAS_DESCRIPTOR | it */
   u32 calls;        /* Go: in flight */
-  u32 closing;      /* Go: how it was closed; the last call in flight ends it */
+  u32 closing;      /* Go: how it was closed; the last call in flight ends it; GnuTLS: the program has its own push function */
   u32 go;           /* 1: of Go's crypto/tls */
+  u32 reserved;
+};
+#define IT_HAS_DESCRIPTOR (1ull << 32)
+
+/* A packet of GnuTLS that was received and whose bytes the program has not asked for yet. */
+struct packet_key {
+  u64 packet;
+  u32 tgid;
   u32 reserved;
 };
 
@@ -487,6 +513,7 @@ IT_ASSERT_SIZE(struct listen_event, 24);
 IT_ASSERT_SIZE(struct flow_open_event, 16 + 16 + 40 + 16 + 8);
 IT_ASSERT_SIZE(struct flow_close_event, 48);
 IT_ASSERT_SIZE(struct flow_owner_event, 32);
+IT_ASSERT_SIZE(struct flow_tls_event, 40);
 IT_ASSERT_SIZE(struct tls_open_event, 48);
 IT_ASSERT_SIZE(struct tls_close_event, 40);
 IT_ASSERT_SIZE(struct bind_event, 40);

@@ -209,7 +209,8 @@ def judge(row, trail, calls):
 def build():
     """The programs that are not scripts. Go's and the C compiler's own caches make it quick."""
     os.makedirs(BUILT, exist_ok=True)
-    commands = [["gcc", "-O2", "-Wall", "-Werror", "-D_GNU_SOURCE", "-o", "uring_server", "uring_server.c", "-luring"]]
+    commands = [["gcc", "-O2", "-Wall", "-Werror", "-D_GNU_SOURCE", "-o", "uring_server", "uring_server.c", "-luring"],
+                ["gcc", "-O2", "-Wall", "-Werror", "-o", "server_microhttpd", "server_microhttpd.c", "-lmicrohttpd"]]
     commands += [["go", "build", "-o", name, name + ".go"] for name in ("server_go", "client_go")]
     for command in commands:
         at = command.index("-o") + 1
@@ -293,6 +294,10 @@ def server_rows(servers, laboratory):
     small = {"fresh": Rule(AT_ONCE, 1, 4 if FULL else 2, 500, 0), "churn": Rule(AT_ONCE, 10 if FULL else 2, 1, 500, 0),
              "large": Rule(AT_ONCE if FULL else 10, 1, 2 if FULL else 1, 300000, 0), "midlife": Rule(AT_ONCE, 1, 2, 500, 0)}
     yield row("llama-server", ("https://127.0.0.1:%d" % port, pid), "llama", rules=("fresh", "churn", "large", "midlife"), requests=small)
+    # GnuTLS: libmicrohttpd, and GnuTLS's own server, which answers each connection once.
+    yield row("libmicrohttpd (GnuTLS)", servers.start("microhttpd", [os.path.join(BUILT, "server_microhttpd"), "@PORT@", servers.key, servers.cert]))
+    yield row("gnutls-serv", servers.start("gnutls-serv", ["gnutls-serv", "--quiet", "--http", "--port=@PORT@", "--x509keyfile=" + servers.key,
+              "--x509certfile=" + servers.cert]), "get", rules=("fresh", "churn"), requests={"fresh": once["fresh"]})
     go = os.path.join(BUILT, "server_go")
     yield row("go net/http tls", servers.start("go-tls", [go, "@PORT@", servers.key, servers.cert]))
     yield row("go net/http plain", servers.start("go", [go, "@PORT@"], tls=False))
@@ -304,9 +309,12 @@ def client_rows(base):
     stopped = os.path.join(BUILT, "client_go_stop")   # another file: the daemon sees it for the first time
     shutil.copy(os.path.join(BUILT, "client_go"), stopped)
     script = {"requests": "client_requests.py", "httpx async": "client_httpx.py", "aiohttp": "client_aiohttp.py",
-              "curl": "client_curl.py"}
+              "curl": "client_curl.py", "pycurl (GnuTLS)": "client_pycurl.py"}
     for name, file in script.items():
         yield Row(name, "called", [lab.PYTHON, os.path.join(PROGRAMS, file)], base)
+    get = {rule: order._replace(request=0) for rule, order in RULES.items()}
+    yield Row("wget (GnuTLS)", "called", [lab.PYTHON, os.path.join(PROGRAMS, "client_wget.py")], base,
+              rules=("fresh", "churn", "large", "8 MB"), requests=get)
     yield Row("node client", "called", ["node", os.path.join(PROGRAMS, "client_node.mjs")], base)
     yield Row("go client", "called", [os.path.join(BUILT, "client_go")], base)
     yield Row("go client stop", "called", [stopped], base, rules=("fresh", "churn", "large", "8 MB"))
@@ -334,7 +342,8 @@ class Matrix(unittest.TestCase):
 
     @classmethod
     def daemon(cls, name):
-        targets = ["--target", "exe=client_go_stop,stop", "--target", "cmdline~=/client_", "--target", "exe=curl"]
+        targets = ["--target", "exe=client_go_stop,stop", "--target", "cmdline~=/client_", "--target", "exe=curl",
+                   "--target", "exe=wget"]
         # The clients' server too: both ends of a connection on one host, and its library is known before
         # the first client of all lives.
         pids = sorted({row.pid for row in cls.rows if row.pid} | {cls.reference_pid})

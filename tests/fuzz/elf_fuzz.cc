@@ -9,8 +9,10 @@
 #include <string_view>
 
 #include "capture/function_bounds.h"
+#include "capture/gnutls_probes.h"
 #include "capture/go_code.h"
 #include "capture/go_probes.h"
+#include "capture/push_calls.h"
 #include "capture/tls_library.h"
 
 extern "C" int elf_fuzz(const uint8_t* data, size_t size) {
@@ -33,9 +35,14 @@ extern "C" int elf_fuzz(const uint8_t* data, size_t size) {
   const FunctionBounds bounds(image.value());
   for (const ElfSegment& segment : image.value().segments()) {
     if (segment.offset + segment.size > bytes.size()) __builtin_trap();
+    for (const PushCall& call : push_calls(image.value(), segment.address, segment.address + segment.size / 2))
+      if (call.offset >= bytes.size()) __builtin_trap();
     for (uint64_t at : {segment.address, segment.address + segment.size / 2, segment.address + segment.size - 1})
       if (auto range = bounds.at(at); range && (at < range->begin || at >= range->end)) __builtin_trap();
   }
+  if (auto places = find_gnutls_places(source, 1); places.ok())
+    for (const UprobePlace& each : places.value().enters)
+      if (each.offset >= bytes.size()) __builtin_trap();
   return 0;
 }
 

@@ -53,6 +53,7 @@ class Tally : public CaptureHandler {
   void on_flow_close(const abi::flow_close_event& event) override { close(plain[event.cookie], event.end); }
   void on_flow_wire(const abi::flow_wire_event&) override {}
   void on_flow_owner(const abi::flow_owner_event&) override {}
+  void on_flow_tls(const abi::flow_tls_event&) override {}
   void on_tls_open(const abi::tls_open_event& event) override {
     tls[event.object].tgid = event.tgid;
     tls[event.object].ssl = event.ssl;

@@ -1,5 +1,7 @@
 #include "kernel/recorder.h"
 
+#include <gtest/gtest.h>
+
 #include <cstring>
 
 #include "base/bytes.h"
@@ -132,6 +134,14 @@ void Recorder::on_flow_wire(const abi::flow_wire_event& event) {
 void Recorder::on_flow_owner(const abi::flow_owner_event& event) {
   std::lock_guard lock(mutex_);
   flows_[event.cookie].owners.push_back(event.tgid);
+}
+
+void Recorder::on_flow_tls(const abi::flow_tls_event& event) {
+  std::lock_guard lock(mutex_);
+  Flow& flow = flows_[event.cookie];
+  EXPECT_FALSE(flow.turned);
+  flow.turned = true;
+  std::memcpy(flow.tls_from, event.from, sizeof(flow.tls_from));
 }
 
 void Recorder::on_tls_open(const abi::tls_open_event& event) {

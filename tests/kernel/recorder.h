@@ -46,6 +46,8 @@ struct Flow : Stream {
   abi::flow_wire_event wire{};         // the newest
   uint64_t wires = 0;
   uint64_t opens = 0;
+  bool turned = false;                 // TLS began later
+  uint64_t tls_from[2] = {0, 0};
   std::vector<uint32_t> owners;        // from flow_owner, in order
 };
 
@@ -72,6 +74,7 @@ class Recorder : public CaptureHandler {
   void on_flow_close(const abi::flow_close_event& event) override;
   void on_flow_wire(const abi::flow_wire_event& event) override;
   void on_flow_owner(const abi::flow_owner_event& event) override;
+  void on_flow_tls(const abi::flow_tls_event& event) override;
   void on_tls_open(const abi::tls_open_event& event) override;
   void on_tls_close(const abi::tls_close_event& event) override;
   void on_tls_shutdown(const abi::tls_close_event&) override {}

@@ -40,6 +40,7 @@ class Journal : public Recorder {
   void on_loss(const abi::loss_event& event) override { put(&event, sizeof(event)); }
   void on_flow_close(const abi::flow_close_event&) override {}
   void on_flow_owner(const abi::flow_owner_event&) override {}
+  void on_flow_tls(const abi::flow_tls_event&) override {}
   void on_tls_open(const abi::tls_open_event&) override {}
   void on_tls_close(const abi::tls_close_event&) override {}
   void on_orphan(const abi::orphan_event&, std::string_view) override {}

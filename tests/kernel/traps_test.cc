@@ -196,27 +196,78 @@ TEST_F(TrapsTest, Trap48_EveryCookieIsTheOneThatTheProgramSees) {
   EXPECT_EQ(told, seen);
 }
 
-TEST_F(TrapsTest, Trap56_BehindAProxyHeader) {
-  for (const char* header : {"header=1", "header=2"}) {
-    SCOPED_TRACE(header);
-    pair_ = std::make_unique<Pair>(std::vector<std::string>{"tls=1", "conns=5", header},
-                                   std::vector<std::string>{"tls=1", "conns=5", header});
+// TLS that does not begin with the connection's first byte, or comes in pieces.
+class Trap56 : public TrapsTest {
+ protected:
+  // `sent`, `answered`: what each end says in clear first.
+  void all_bound(const std::string& way, size_t connections, const std::string& sent, const std::string& answered) {
+    SCOPED_TRACE(way);
+    const std::vector<std::string> arguments = {"tls=1", "conns=" + std::to_string(connections), way, "bio=memory"};
+    pair_ = std::make_unique<Pair>(arguments, arguments);
     stand().watch(pair_->server, true);
     stand().watch(pair_->client, true);
     pair_->go();
     pair_->finish();
-    std::printf("  %s: %zu of 10 bound\n", header, expect_never_wrong());
+    EXPECT_EQ(2 * connections, expect_never_wrong());
+    for (const Program* program : {&pair_->client, &pair_->server}) {
+      const uint8_t out = program == &pair_->client ? IT_OUT : IT_IN;
+      const auto flows = stand().seen().flows_of(program->pid());
+      ASSERT_EQ(connections, flows.size());
+      for (const Flow& flow : flows) {
+        EXPECT_TRUE(flow.turned);
+        EXPECT_EQ(sent, flow.half[out].bytes) << "nothing of TLS, and all that came before it";
+        EXPECT_EQ(answered, flow.half[!out].bytes);
+        EXPECT_EQ(sent.size(), flow.tls_from[out]);
+        EXPECT_EQ(answered.size(), flow.tls_from[!out]);
+        EXPECT_EQ(0, flow.wire.state & (IT_WIRE_LOST_IN | IT_WIRE_LOST_OUT));
+      }
+    }
+    stand().end(pair_->client);
+    stand().end(pair_->server);
+    EXPECT_EQ("", stand().losses());
   }
+};
+
+const std::string kProxy1 = "PROXY TCP4 192.0.2.1 192.0.2.2 50000 443\r\n";
+const std::string kProxy2("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\xc3\x50\1\xbb", 28);
+
+TEST_F(Trap56, BehindAProxyHeader) {
+  all_bound("header=1", 5, kProxy1, "");
+  all_bound("header=2", 5, kProxy2, "");
 }
 
-TEST_F(TrapsTest, Trap56_AHandshakeOfOneByteSegments) {
-  pair_ = std::make_unique<Pair>(std::vector<std::string>{"tls=1", "bio=memory", "drip=1", "conns=3"},
-                                 std::vector<std::string>{"tls=1", "bio=memory", "drip=1", "conns=3"});
-  stand().watch(pair_->server, true);
-  stand().watch(pair_->client, true);
+TEST_F(Trap56, BehindAProxyHeaderInOneSegment) {
+  all_bound("header=3", 5, kProxy1, "");
+  all_bound("header=4", 5, kProxy2, "");
+}
+
+TEST_F(Trap56, BehindADialogueInClear) {
+  all_bound("header=5", 5, "EHLO me\r\nSTARTTLS\r\n", "220 ready\r\n250 STARTTLS\r\n220 go\r\n");
+}
+
+TEST_F(Trap56, AHandshakeOfOneByteSegments) { all_bound("drip=1", 3, "", ""); }
+
+// The answer is 16 03, and then nothing.
+TEST_F(Trap56, WhatIsHeldBackAtTheEndIsThere) { both_ends({"conns=1", "seed=33281"}, {"conns=1", "response=2"}, 1, false); }
+
+// Its first bytes were held back, and are there.
+TEST_F(Trap56, WhatOnlyLooksLikeTheBeginningIsPlain) {
+  all_bound("header=6", 5, "\x16\x03\x16nothing", "what?");
+  pair_ = std::make_unique<Pair>(std::vector<std::string>{"conns=5", "header=6"}, std::vector<std::string>{"conns=5", "header=6"});
+  stand().watch(pair_->client);
   pair_->go();
   pair_->finish();
-  std::printf("  one-byte segments: %zu of 6 bound\n", expect_never_wrong());
+  for (const Told& told : pair_->client.told()) {
+    Flow flow;
+    ASSERT_TRUE(stand().wait([&] {
+      flow = stand().seen().flows()[told.cookie];
+      return flow.closed;
+    }));
+    EXPECT_FALSE(flow.turned);
+    EXPECT_EQ("\x16\x03\x16nothing", flow.half[IT_OUT].bytes.substr(0, 10));
+    EXPECT_EQ(10 + told.out, flow.half[IT_OUT].seen_bytes());
+    EXPECT_EQ(5 + told.in, flow.half[IT_IN].seen_bytes());
+  }
 }
 
 }  // namespace

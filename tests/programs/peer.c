@@ -16,7 +16,8 @@
  *   cpu=N (runs there alone)   peek=1 (looks with MSG_PEEK before it reads)   dup=1 (server: a copy of the
  *   descriptor is used, the first is closed)   hand=1 (server: another process gets each connection by
  *   SCM_RIGHTS)   hand=2 (server: a child of its own for each)   mapped=1 (server: IPv6, also for IPv4)
- *   unix=PATH (both: AF_UNIX)   header=1|2 (a PROXY header comes first)   drip=1 (with bio=memory:
+ *   unix=PATH (both: AF_UNIX)   header=1…6 (a PROXY header or a dialogue in clear comes
+ *   first: tricks.c)   drip=1 (with bio=memory:
  *   ciphertext leaves byte by byte)   role=proxy to=N (a TCP proxy for port N, a process per connection)
  *   gate=0 (start at once, end at once: no lines on stdin)
  * A connection: 16 bytes (request length, response length), the request, the response. */

@@ -90,11 +90,29 @@ static const unsigned char version2[28] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0
                                            0x54, 0x0a, 0x21, 0x11, 0x00, 0x0c, 192,  0,    2,    1,
                                            192,  0,    2,    2,    0xc3, 0x50, 0x01, 0xbb};
 
-void proxy_header(int fd, int version, int server) {
-  const void *header = version == 1 ? (const void *)version1 : version2;
-  size_t length = version == 1 ? sizeof(version1) - 1 : sizeof(version2);
+/* One end says what the other expects. */
+static void say_in_clear(int fd, int says, const void *text, size_t length, int flags) {
   char got[64];
-  if (!server && send(fd, header, length, MSG_NOSIGNAL) != (ssize_t)length) fail("send");
-  if (server && (recv(fd, got, length, MSG_WAITALL) != (ssize_t)length || memcmp(got, header, length)))
-    fail("no PROXY header");
+  if (says && send(fd, text, length, MSG_NOSIGNAL | flags) != (ssize_t)length) fail("send");
+  if (!says && (recv(fd, got, length, MSG_WAITALL) != (ssize_t)length || memcmp(got, text, length)))
+    fail("not what was expected in clear");
+}
+
+/* 3, 4: as 1 and 2, in one segment with what follows; 5: a dialogue as SMTP has it; 6: a byte that may begin TLS,
+ * and does not. */
+void proxy_header(int fd, int version, int server) {
+  if (version == 5) {
+    static const char *const kDialogue[] = {"220 ready\r\n", "EHLO me\r\n", "250 STARTTLS\r\n", "STARTTLS\r\n", "220 go\r\n"};
+    for (int i = 0; i < 5; i++) say_in_clear(fd, (i % 2 == 0) == server, kDialogue[i], strlen(kDialogue[i]), 0);
+    return;
+  }
+  if (version == 6) {
+    say_in_clear(fd, !server, "\x16\x03", 2, 0);
+    say_in_clear(fd, server, "what?", 5, 0);
+    say_in_clear(fd, !server, "\x16", 1, 0);
+    return say_in_clear(fd, !server, "nothing", 7, 0);
+  }
+  const void *header = version % 2 == 1 ? (const void *)version1 : version2;
+  size_t length = version % 2 == 1 ? sizeof(version1) - 1 : sizeof(version2);
+  say_in_clear(fd, !server, header, length, version > 2 ? MSG_MORE : 0);
 }

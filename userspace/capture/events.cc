@@ -24,6 +24,7 @@ size_t size_of(uint16_t type) {
     case IT_FLOW_OPEN: return sizeof(abi::flow_open_event);
     case IT_FLOW_CLOSE: return sizeof(abi::flow_close_event);
     case IT_FLOW_OWNER: return sizeof(abi::flow_owner_event);
+    case IT_FLOW_TLS_BEGINS: return sizeof(abi::flow_tls_event);
     case IT_TLS_OPEN: return sizeof(abi::tls_open_event);
     case IT_TLS_CLOSE:
     case IT_TLS_SHUTDOWN: return sizeof(abi::tls_close_event);
@@ -143,6 +144,7 @@ void Events::deliver(const abi::event_header& header, std::string_view record) {
     case IT_FLOW_CLOSE: return handler_.on_flow_close(as<abi::flow_close_event>(record));
     case IT_FLOW_WIRE: return handler_.on_flow_wire(as<abi::flow_wire_event>(record));
     case IT_FLOW_OWNER: return handler_.on_flow_owner(as<abi::flow_owner_event>(record));
+    case IT_FLOW_TLS_BEGINS: return handler_.on_flow_tls(as<abi::flow_tls_event>(record));
     case IT_TLS_OPEN: return handler_.on_tls_open(as<abi::tls_open_event>(record));
     case IT_TLS_CLOSE: return handler_.on_tls_close(as<abi::tls_close_event>(record));
     case IT_TLS_SHUTDOWN: return handler_.on_tls_shutdown(as<abi::tls_close_event>(record));

@@ -34,6 +34,7 @@ class CaptureHandler {
   virtual void on_flow_close(const abi::flow_close_event& event) = 0;
   virtual void on_flow_wire(const abi::flow_wire_event& event) = 0;
   virtual void on_flow_owner(const abi::flow_owner_event& event) = 0;
+  virtual void on_flow_tls(const abi::flow_tls_event& event) = 0;
   virtual void on_tls_open(const abi::tls_open_event& event) = 0;
   virtual void on_tls_close(const abi::tls_close_event& event) = 0;
   virtual void on_tls_shutdown(const abi::tls_close_event& event) = 0;

@@ -42,10 +42,14 @@ class LibraryProbes {
   // `library` counts its hits (IT_COOKIE of event.h).
   static Result<LibraryProbes> attach(const LibraryPrograms& programs, const std::string& path, int fd,
                                       const TlsSymbols& symbols, uint32_t library = 0);
-  // Probes that an earlier process attached: their link descriptors.
+  // Probes that an earlier process, or another stack's attach, made: their link descriptors.
   static LibraryProbes adopt(std::vector<Fd> links, uint32_t library = 0, bool moves_plaintext = false,
                              std::string how = "adopted") {
     return LibraryProbes(std::move(links), library, moves_plaintext, std::move(how));
+  }
+
+  void add(std::vector<Fd> links) {
+    for (Fd& link : links) links_.push_back(std::move(link));
   }
 
   const std::vector<Fd>& links() const { return links_; }

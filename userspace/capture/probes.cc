@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "base/procfs.h"
+#include "capture/gnutls_probes.h"
 #include "capture/kernel_needs.h"
 #include "capture/skeleton.h"
 #include "capture/uprobe_link.h"
@@ -89,10 +90,11 @@ Status Probes::load(const ProbeOptions& options) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, object_->obj)
     IT_CHECK((bpf_program__flags(program) & BPF_F_SLEEPABLE) == 0);
+  gnutls_binding_ = options.gnutls_binding;
   uprobe_multi_ = kernel_has_uprobe_multi();
   if (uprobe_multi_)
     for (bpf_program* program : {object_->progs.tls_enter, object_->progs.tls_exit, object_->progs.go_enter,
-                                 object_->progs.go_exit})
+                                 object_->progs.go_exit, object_->progs.gnutls_enter, object_->progs.gnutls_exit})
       bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(kUprobeMultiType));
   TRY_STATUS(open_pins(options));
   const uint64_t carry = pins_ ? options.carry_bytes / sizeof(uint64_t) : 0;
@@ -254,6 +256,17 @@ Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd, co
   auto& programs = object_->progs;
   auto tls = LibraryProbes::attach(
       {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd, symbols, number);
+  // A file may have both inside.
+  auto gnutls = attach_gnutls(
+      {bpf_program__fd(programs.gnutls_enter), bpf_program__fd(programs.gnutls_exit), uprobe_multi_}, path, fd, number, gnutls_binding_);
+  if (gnutls.ok() && tls.ok()) {
+    tls.value().add(std::move(gnutls.value().links));
+  } else if (gnutls.ok()) {
+    tls = LibraryProbes::adopt(std::move(gnutls.value().links), number, true, gnutls.value().how);
+  } else if (gnutls.error().code != Code::kNotFound && gnutls.error().code != Code::kInvalid) {
+    if (!tls.ok()) return wrap(gnutls.error(), "GnuTLS");
+    spdlog::warn("library={} error=\"GnuTLS: {}\"", path, gnutls.error().message);
+  }
   if (!tls.ok()) return tls;
   next_library_++;
   TRY_STATUS(pin(&tls.value()));
@@ -285,7 +298,7 @@ Status Probes::pin(LibraryProbes* library) {
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
 int Probes::control_fd() const { return bpf_map__fd(object_->maps.control_ring); }
 
-std::vector<abi::small_reads> Probes::waiting_reads() const {
+std::vector<abi::small_reads> Probes::waiting_reads(uint32_t tgid) const {
   std::vector<abi::small_reads> out;
   const int fd = bpf_map__fd(object_->maps.small);
   abi::object_key key{}, next{};
@@ -294,7 +307,7 @@ std::vector<abi::small_reads> Probes::waiting_reads() const {
   while (bpf_map_get_next_key(fd, from, &next) == 0) {
     key = next;
     from = &key;
-    if (bpf_map_lookup_elem(fd, &key, value.get()) != 0) continue;
+    if ((tgid != 0 && key.tgid != tgid) || bpf_map_lookup_elem(fd, &key, value.get()) != 0) continue;
     if (value->length > 0 && value->length <= IT_SMALL_BUFFER && value->start == value->start_again)
       out.push_back(*value);
   }
@@ -305,6 +318,8 @@ void Probes::forget(uint32_t tgid) {
   forget_keys<abi::object_key>(bpf_map__fd(object_->maps.small), tgid);
   forget_keys<abi::object_key>(bpf_map__fd(object_->maps.tls_objects), tgid);
   forget_keys<abi::go_call_key>(bpf_map__fd(object_->maps.go_calls), tgid);
+  forget_keys<abi::object_key>(bpf_map__fd(object_->maps.gnutls_kept), tgid);
+  forget_keys<abi::packet_key>(bpf_map__fd(object_->maps.gnutls_packets), tgid);
 }
 
 LossCounts Probes::losses() const {

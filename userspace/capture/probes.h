@@ -22,6 +22,7 @@
 #include "base/owned.h"
 #include "base/procfs.h"
 #include "base/result.h"
+#include "capture/gnutls_probes.h"
 #include "capture/go_probes.h"
 #include "capture/library_probes.h"
 #include "capture/pins.h"
@@ -38,6 +39,7 @@ struct ProbeOptions {
   uint64_t control_ring_bytes = 8u << 20;
   uint64_t carry_bytes = 64u << 20;          // see carry(); a multiple of 8, 0 = none
   std::string cgroup_root;                   // "" = the mounted cgroup v2 root
+  GnuTlsBinding gnutls_binding = GnuTlsBinding::kCiphertext;
   std::string pin_root;                      // folder in a BPF file system; "" = capture ends with this process
 };
 
@@ -142,7 +144,8 @@ class Probes {
   int control_fd() const;
 
   // Small reads that wait in the kernel to be joined; copies of untorn entries.
-  std::vector<abi::small_reads> waiting_reads() const;
+  std::vector<abi::small_reads> waiting_reads() const { return waiting_reads(0); }
+  std::vector<abi::small_reads> waiting_reads(uint32_t tgid) const;   // of one process; 0: of all
   // Drops what the kernel keeps about a process that has ended.
   void forget(uint32_t tgid);
 
@@ -202,6 +205,7 @@ class Probes {
   std::vector<ProbeFeature> features_;
   Fd cgroup_;
   bool uprobe_multi_ = false;
+  GnuTlsBinding gnutls_binding_ = GnuTlsBinding::kCiphertext;
   uint32_t next_library_ = 0;
 };
 

@@ -5,8 +5,10 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "base/procfs.h"
+#include "infertrail/event.h"
 
 namespace infertrail {
 
@@ -26,6 +28,8 @@ class TargetEvents {
   virtual bool is_target(uint32_t tgid) const = 0;
   // Where the streams of its TLS objects end, for a process that ends without closing them.
   virtual std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t tgid) const = 0;
+  // What it read last and the kernel was still joining.
+  virtual std::vector<abi::small_reads> waiting_reads(uint32_t tgid) const = 0;
 };
 
 }  // namespace infertrail

@@ -83,6 +83,7 @@ class Targets : public TargetEvents {
   std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t tgid) const override {
     return probes_.stream_ends(tgid);
   }
+  std::vector<abi::small_reads> waiting_reads(uint32_t tgid) const override { return probes_.waiting_reads(tgid); }
 
  private:
   struct Library {

@@ -40,6 +40,11 @@ void Coverage::flow_opened(uint64_t cookie, uint32_t tgid, bool tls, const Strea
   flow.inherited = inherited;
 }
 
+void Coverage::flow_turned(uint64_t cookie, uint32_t tgid, const StreamFacts& facts, uint64_t time_ns, bool inherited) {
+  count(tgid, &ProcessCoverage::plain, -1);
+  flow_opened(cookie, tgid, true, facts, time_ns, inherited);
+}
+
 void Coverage::flow_owner(uint64_t cookie, uint32_t tgid, const Process& process) {
   auto at = flows_.find(cookie);
   if (at == flows_.end() || at->second.tgid == tgid) return;

@@ -41,6 +41,8 @@ class Coverage {
   // `inherited`: an earlier daemon's, from the carry; its object may have ended and been let go already.
   void flow_opened(uint64_t cookie, uint32_t tgid, bool tls, const StreamFacts& facts, uint64_t time_ns,
                    bool inherited = false);
+  // A flow that was opened as plain is TLS from now on.
+  void flow_turned(uint64_t cookie, uint32_t tgid, const StreamFacts& facts, uint64_t time_ns, bool inherited);
   void flow_owner(uint64_t cookie, uint32_t tgid, const Process& process);
   void flow_bound(uint64_t cookie, uint64_t object, uint32_t tgid, const StreamFacts& facts);
   void flow_wire(const abi::flow_wire_event& event);

@@ -224,6 +224,7 @@ void Intake::on_exit(const abi::process_event& event) {
   for (auto& [object, tgid] : objects_)
     if (tgid == event.tgid) ended.push_back(object);
   const auto ends = targets_.stream_ends(event.tgid);
+  if (!ended.empty()) take_waiting(event);
   for (uint64_t object : ended) {
     carry_.ended({object, true});
     auto at = ends.find(object);
@@ -234,6 +235,21 @@ void Intake::on_exit(const abi::process_event& event) {
   if (held_exits_.empty() || held_exits_.front().first != event.tgid) return;
   carry_.release(held_exits_.front().second);
   held_exits_.pop_front();
+}
+
+// It ended without ending its objects (wget and git do): what the kernel was joining is in no ring.
+void Intake::take_waiting(const abi::process_event& event) {
+  for (const abi::small_reads& reads : targets_.waiting_reads(event.tgid)) {
+    if (!objects_.contains(reads.object)) continue;
+    abi::data_event data{};
+    data.header = {IT_TLS_DATA, 0, static_cast<uint32_t>(sizeof(data) + reads.length), reads.time_ns};
+    data.stream = reads.object;
+    data.offset = reads.start;
+    data.length = reads.length;
+    data.tgid = event.tgid;
+    data.direction = IT_IN;
+    on_data(data, {reinterpret_cast<const char*>(reads.bytes), reads.length});
+  }
 }
 
 Process Intake::peer_of(const abi::flow_open_event& event) {
@@ -316,17 +332,19 @@ void Intake::on_flow_close(const abi::flow_close_event& event) {
   auto at = flows_.find(event.cookie);
   if (never_opened && at == flows_.end()) carry_.drop_unused({event.cookie, false});
   if (at == flows_.end()) return;
-  if (!at->second.tls) {
+  const OpenFlow& flow = at->second;
+  if (!flow.tls || flow.begun_plain) {
     StreamMessage out = message(StreamMessage::Kind::kClose, {event.cookie, false}, event.header.time_ns);
-    out.end[IT_IN] = event.end[IT_IN];
-    out.end[IT_OUT] = event.end[IT_OUT];
+    const uint64_t* ends = flow.tls ? flow.tls_from : event.end;
+    out.end[IT_IN] = ends[IT_IN];
+    out.end[IT_OUT] = ends[IT_OUT];
     out.ends_known = true;
     out.reset = event.reset != 0;
     send(std::move(out));
   } else {
-    coverage_.flow_closed(event.cookie, event.reset != 0, unix_time_ns(event.header.time_ns));
+    carry_.closed({event.cookie, false});   // no session will say so
   }
-  if (at->second.tls) carry_.closed({event.cookie, false});   // no session will say so
+  if (flow.tls) coverage_.flow_closed(event.cookie, event.reset != 0, unix_time_ns(event.header.time_ns));
   flows_.erase(at);
 }
 
@@ -349,8 +367,26 @@ void Intake::set_owner(OpenFlow* flow, uint64_t cookie, uint32_t tgid, uint64_t 
   carry_.identity({cookie, false}, flow->facts.process, flow->facts.peer);
   StreamMessage out = message(StreamMessage::Kind::kOwner, {cookie, false}, time_ns);
   out.facts = std::make_unique<StreamFacts>(flow->facts);
-  if (!flow->tls) send(std::move(out));
+  if (!flow->tls || flow->begun_plain) {
+    out.facts->flow.set_tls(false);
+    out.facts->flow.set_bind("cgroup_skb");
+    send(std::move(out));
+  }
   coverage_.flow_owner(cookie, tgid, flow->facts.process);
+}
+
+// Its plain beginning stays a stream, which ends with the connection; the rest is a TLS flow like others.
+void Intake::on_flow_tls(const abi::flow_tls_event& event) {
+  auto at = flows_.find(event.cookie);
+  if (at == flows_.end() || at->second.tls) return;
+  OpenFlow& flow = at->second;
+  flow.tls = flow.begun_plain = true;
+  std::memcpy(flow.tls_from, event.from, sizeof(flow.tls_from));
+  flow.facts.flow.set_tls(true);
+  flow.facts.flow.set_bind("fp_egress");
+  carry_control({event.cookie, false}, event);
+  coverage_.flow_turned(event.cookie, flow.tgid, flow.facts,
+                        replaying_ ? unix_now_ns() : unix_time_ns(event.header.time_ns), replaying_);
 }
 
 void Intake::on_flow_wire(const abi::flow_wire_event& event) { coverage_.flow_wire(event); }

@@ -59,6 +59,7 @@ class Intake : public CaptureHandler {
   void on_flow_close(const abi::flow_close_event& event) override;
   void on_flow_wire(const abi::flow_wire_event& event) override;
   void on_flow_owner(const abi::flow_owner_event& event) override;
+  void on_flow_tls(const abi::flow_tls_event& event) override;
   void on_tls_open(const abi::tls_open_event& event) override;
   void on_tls_close(const abi::tls_close_event& event) override;
   void on_tls_shutdown(const abi::tls_close_event& event) override;
@@ -76,6 +77,8 @@ class Intake : public CaptureHandler {
     StreamFacts facts;
     uint32_t tgid = 0;
     bool tls = false;
+    bool begun_plain = false;       // it has a session of its own, of the bytes before `tls_from`
+    uint64_t tls_from[2] = {0, 0};
   };
   struct Orphan {
     abi::address_pair addresses;
@@ -96,6 +99,7 @@ class Intake : public CaptureHandler {
   Process peer_of(const abi::flow_open_event& event);
   void end_object(uint64_t object, const uint64_t* ends, uint64_t time_ns);
   Identity identify(StreamId stream, uint32_t tgid, const abi::flow_open_event* flow);
+  void take_waiting(const abi::process_event& event);
   void take_identity(StreamId stream, Identity identity);
   template <typename Event>
   void carry_control(StreamId stream, const Event& event) {

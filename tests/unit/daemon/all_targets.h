@@ -21,6 +21,7 @@ class AllTargets : public TargetEvents {
   void attach_pending() override {}
   bool is_target(uint32_t tgid) const override { return tgid < below_; }
   std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t) const override { return {}; }
+  std::vector<abi::small_reads> waiting_reads(uint32_t) const override { return {}; }
 
  private:
   uint32_t below_;

@@ -127,6 +127,7 @@ class FakeDaemon {
       case IT_FLOW_OPEN: return intake_->on_flow_open(as<abi::flow_open_event>(record));
       case IT_FLOW_CLOSE: return intake_->on_flow_close(as<abi::flow_close_event>(record));
       case IT_FLOW_OWNER: return intake_->on_flow_owner(as<abi::flow_owner_event>(record));
+      case IT_FLOW_TLS_BEGINS: return intake_->on_flow_tls(as<abi::flow_tls_event>(record));
       case IT_TLS_OPEN: return intake_->on_tls_open(as<abi::tls_open_event>(record));
       case IT_TLS_CLOSE: return intake_->on_tls_close(as<abi::tls_close_event>(record));
       case IT_BIND: return intake_->on_bind(as<abi::bind_event>(record));

@@ -25,10 +25,12 @@ class FakeTargets : public TargetEvents {
   void attach_pending() override { rounds++; }
   bool is_target(uint32_t tgid) const override { return tgid >= 100 && tgid < 200; }
   std::map<uint64_t, std::array<uint64_t, 2>> stream_ends(uint32_t) const override { return ends; }
+  std::vector<abi::small_reads> waiting_reads(uint32_t) const override { return waiting; }
 
   std::map<uint32_t, ProcessFacts> executed;
   std::vector<std::string> log;
   std::map<uint64_t, std::array<uint64_t, 2>> ends;
+  std::vector<abi::small_reads> waiting;
   int rounds = 0;
 };
 
@@ -126,6 +128,62 @@ TEST_F(IntakeTest, ABindingSaysHowTheSocketWasFound) {
     EXPECT_EQ(name, found->facts->flow.bind());
     EXPECT_EQ("127.0.0.1:40000", found->facts->flow.client());
   }
+}
+
+TEST_F(IntakeTest, WhatTheKernelWasJoiningWhenAProcessEndedIsNotLost) {
+  object(190, 150);
+  sent();
+  abi::small_reads reads{};
+  reads.object = 190;
+  reads.start = 100;
+  reads.length = 5;
+  std::memcpy(reads.bytes, "0\r\n\r\n", 5);
+  targets_.waiting = {reads};
+  targets_.waiting.push_back(reads);
+  targets_.waiting[1].object = 191;   // not one that we know
+  targets_.ends[190] = {105, 0};
+  auto exit = event<abi::process_event>(IT_EXIT);
+  exit.tgid = 150;
+  intake_.on_exit(exit);
+  const auto messages = sent();
+  ASSERT_EQ(2u, messages.size());
+  EXPECT_EQ(Kind::kData, messages[0].kind);
+  EXPECT_EQ("0\r\n\r\n", messages[0].bytes);
+  EXPECT_EQ(100u, messages[0].offset);
+  EXPECT_EQ(Kind::kClose, messages[1].kind);
+  EXPECT_EQ(105u, messages[1].end[IT_IN]);
+}
+
+TEST_F(IntakeTest, AFlowThatTurnsIntoTlsKeepsItsPlainBeginning) {
+  intake_.on_flow_open(flow(81, 150, IT_ROLE_SERVER, 0));
+  data(IT_FLOW_DATA, 81, "PROXY");
+  auto turned = event<abi::flow_tls_event>(IT_FLOW_TLS_BEGINS);
+  turned.cookie = 81;
+  turned.from[IT_IN] = 5;
+  EXPECT_EQ(1u, coverage_.of(150).plain);
+  intake_.on_flow_tls(turned);
+  intake_.on_flow_tls(turned);   // a daemon was killed before the ring forgot it
+  EXPECT_EQ(0u, coverage_.of(150).plain);
+  EXPECT_EQ(1u, coverage_.of(150).tls);
+  object(181, 150);
+  bind(181, 81, IT_ROLE_SERVER, IT_BIND_HELLO);
+  close(81);
+  size_t closes = 0;
+  for (const StreamMessage& each : sent()) {
+    if (each.kind == Kind::kBind) {
+      EXPECT_TRUE(each.facts->flow.tls());
+      EXPECT_EQ("fp_egress", each.facts->flow.bind());
+    }
+    if (each.kind != Kind::kClose) continue;
+    closes++;
+    EXPECT_EQ(81u, each.stream.id);
+    EXPECT_EQ(5u, each.end[IT_IN]);   // not 11: the rest is not its own
+    EXPECT_EQ(0u, each.end[IT_OUT]);
+  }
+  EXPECT_EQ(1u, closes);
+  turned.cookie = 82;
+  intake_.on_flow_tls(turned);   // of a connection that was never told: nothing
+  EXPECT_TRUE(sent().empty());
 }
 
 TEST_F(IntakeTest, AnExecIsReadWithItsArguments) {
