@@ -85,21 +85,15 @@ Result<Fd> create_single(int program, bool at_return, const std::string& path, c
 
 }  // namespace
 
-namespace {
-
-// A kernel that knows the link gets as far as looking at the file, which is no regular one.
-bool kernel_has(int type) {
+bool kernel_has_uprobe_multi() {
   const bpf_insn code[] = {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}};
-  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = static_cast<bpf_attach_type>(type));
+  LIBBPF_OPTS(bpf_prog_load_opts, options,
+              .expected_attach_type = static_cast<bpf_attach_type>(kUprobeMultiType));
   Fd program(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "it_multi", "GPL", code, std::size(code), &options));
   if (!program.valid()) return false;
-  return create_multi(program.get(), type, false, "/", {{1, 0}}) < 0 && errno == EBADF;
+  // A kernel that knows the link gets as far as looking at the file, which is no regular one.
+  return create_multi(program.get(), kUprobeMultiType, false, "/", {{1, 0}}) < 0 && errno == EBADF;
 }
-
-}  // namespace
-
-bool kernel_has_uprobe_multi() { return kernel_has(kUprobeMultiType); }
-bool kernel_has_uprobe_session() { return kernel_has(kUprobeSessionType); }
 
 Status attach_uprobes(int program, bool multi, bool at_return, const std::string& path,
                       const std::vector<UprobePlace>& places, std::vector<Fd>* out) {

@@ -27,7 +27,6 @@ constexpr int kUprobeSessionType = 57;
 // Whether this kernel takes all places of a file in one link (uprobe_multi, 6.6). A program that is
 // loaded with expected_attach_type kUprobeMultiType can be attached in no other way.
 bool kernel_has_uprobe_multi();
-bool kernel_has_uprobe_session();
 
 // Adds the links to `out`; on an error those that were made are in it. `path` is opened by the kernel.
 // `multi`: the program was loaded for uprobe_multi. `at_return`: at the return of the function that
