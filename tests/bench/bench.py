@@ -14,35 +14,61 @@ import statistics
 import sys
 import time
 
-from load import Llama, Nginx, Programs, lab
-from watch import WATCHERS
+from load import Llama, Nginx, Programs, Sse, lab, run_ns
+from watch import Peer, WATCHERS
 
-ALL = ["off", "daemon", "daemon-both", "classic", "classic-both"]
+ALL = ["off", "empty", "daemon", "daemon-both", "classic", "classic-both"]
+PEER = ["peer", "peer-both"]                 # with --peer only
 PLAIN = ["off", "daemon", "daemon-both"]     # the sniffer sees no plain traffic
-SHORT = LLAMA = ["off", "daemon", "classic"]   # llama-server's clients are this program
+SHORT = ONE = ["off", "daemon", "classic"]   # one end: llama-server's and the paced clients are this program
 
 
-def workloads(arguments, nginx, llama):
-    """name -> (server, watchers, load)."""
+def workloads(arguments, bench, programs):
+    """name -> (server, watchers, load). Servers start when the first load of theirs is chosen."""
     seconds, calls = arguments.seconds, arguments.calls
+    servers = {}
+
+    def server(name, make):
+        def get():
+            if name not in servers:
+                servers[name] = make()
+            return servers[name]
+        return get
+
+    nginx = server("nginx", lambda: Nginx(bench, programs))
+    llama = server("llama", lambda: Llama(bench))
+    uvicorn = server("uvicorn", lambda: Sse(bench, programs, "uvicorn"))
+    node = server("node", lambda: Sse(bench, programs, "node"))
     rows = {}
     for scheme, watchers in (("tls", ALL), ("plain", PLAIN)):
         for size, name in ((1024, "1k"), (65536, "64k")):
             if arguments.quick and (scheme, name) == ("plain", "64k"):
                 continue
             rows["nginx-%s-%s" % (scheme, name)] = (
-                nginx, SHORT if arguments.quick and size > 1024 else watchers,
-                lambda scheme=scheme, size=size: nginx.run(scheme, size, seconds))
-    rows["llama-tls-stream"] = (llama, LLAMA, lambda: llama.run(calls))
+                nginx, SHORT if arguments.quick and size > 1024 else watchers + (PEER if scheme == "tls" else []),
+                lambda scheme=scheme, size=size: nginx().run(scheme, size, seconds))
+    rows["uvicorn-tls-sse"] = (uvicorn, SHORT if arguments.quick else ALL, lambda: uvicorn().run(seconds))
+    rows["node-tls-sse"] = (node, ONE, lambda: node().run(seconds))
+    rows["llama-tls-stream"] = (llama, ONE, lambda: llama().run(calls))
+    rows["uvicorn-tls-paced"] = (uvicorn, ONE, lambda: uvicorn().paced(seconds))
     return {name: row for name, row in rows.items() if arguments.only in name}
 
 
 def measure(bench, name, server, work, client_exe):
     watcher = WATCHERS[name](bench, server, client_exe)
+
+    def timed():
+        before = run_ns(server.pid)
+        result = work()
+        result.setdefault("server_ns", run_ns(server.pid) - before)
+        return result
+
     try:
-        return watcher.run(work)
+        cell = watcher.run(timed)
     finally:
         watcher.close()
+    cell["server_us"] = cell["server_ns"] / 1e3 / cell["requests"]
+    return cell
 
 
 def median(cells, key):
@@ -65,14 +91,16 @@ def show(value, form):
 
 
 def print_table(results):
-    titles = ("workload", "with", "req/s", "ratio", "p50 us", "ratio", "p99 us", "ratio", "cpu/s", "us/req",
-              "rss MiB", "drain s", "lost ev", "lost bytes", "gaps", "rec/req")
+    titles = ("workload", "with", "req/s", "ratio", "p50 us", "ratio", "p99 us", "ratio", "srv us", "more", "cpu/s",
+              "us/req", "rss MiB", "drain s", "lost ev", "lost bytes", "gaps", "rec/req")
     rows = [titles]
     for (workload, watcher), cells in results.items():
         offs = results[(workload, "off")]
         row = [workload, watcher]
         for key in ("rps", "p50_us", "p99_us"):
             row += ["%.0f" % median(cells, key), "%.2f" % ratio(cells, offs, key)]
+        more = statistics.median(cell["server_us"] - off["server_us"] for cell, off in zip(cells, offs))
+        row += ["%.1f" % median(cells, "server_us"), "%+.1f" % more]
         row += [show(median(cells, "cpu_per_s"), "%.2f"), show(median(cells, "cpu_us_per_request"), "%.0f"),
                 show(worst(cells, "rss_mib"), "%.0f"), show(median(cells, "drain_s"), "%.1f"),
                 show(worst(cells, "lost_events"), "%d"), show(worst(cells, "lost_bytes"), "%d"),
@@ -92,16 +120,18 @@ def main():
     parser.add_argument("--seconds", type=int, help="of wrk in each cell")
     parser.add_argument("--calls", type=int, help="streamed chats of each of the 4 clients")
     parser.add_argument("--only", default="", help="workloads whose name contains this")
-    parser.add_argument("--watch", default=",".join(ALL), help="which of " + ", ".join(ALL))
+    parser.add_argument("--watch", default="", help="which of %s, empty-session, %s" % (", ".join(ALL), ", ".join(PEER)))
+    parser.add_argument("--peer", help="the sniffer that peer.sh built")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     arguments.seconds = arguments.seconds or (1 if arguments.quick else 5)
     arguments.calls = arguments.calls or (25 if arguments.quick else 100)
-    chosen = set(arguments.watch.split(",")) | {"off"}
+    Peer.exe = arguments.peer
+    chosen = set(arguments.watch.split(",") if arguments.watch else ALL + (PEER if arguments.peer else [])) | {"off"}
     if os.geteuid() != 0:
         sys.exit("bench.py needs root: it attaches probes")
-    if chosen - set(ALL):
-        sys.exit("--watch: unknown %s" % ", ".join(sorted(chosen - set(ALL))))
+    if chosen - set(WATCHERS):
+        sys.exit("--watch: unknown %s" % ", ".join(sorted(chosen - set(WATCHERS))))
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))   # children end with us
     os.makedirs(os.path.dirname(os.path.abspath(arguments.out)), exist_ok=True)
@@ -109,10 +139,12 @@ def main():
     results = {}
     try:
         programs = Programs(bench.folder)
-        nginx, llama = Nginx(bench, programs), Llama(bench)
         with open(arguments.out, "a") as out:
-            for workload, (server, watchers, work) in workloads(arguments, nginx, llama).items():
+            for workload, (make, watchers, work) in workloads(arguments, bench, programs).items():
                 order = [each for each in watchers if each in chosen]
+                if "empty-session" in chosen and "empty" in watchers:
+                    order.append("empty-session")
+                server = make()
                 for each in order:
                     results[(workload, each)] = []
                 work()   # warm: files, caches, connections

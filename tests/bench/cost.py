@@ -4,23 +4,25 @@ process of the same library, and as its target. Nanoseconds a call, and ratios t
 
   sudo tests/bench/cost.py [ROUNDS]
 
-TLS rows: SSL_write + SSL_read in memory (100 B, 16 KiB). tcp_512: a ping-pong over loopback. No figure is
-asserted: it fails when something does not work."""
+TLS rows: SSL_write + SSL_read in memory (100 B, 16 KiB). tcp_512: a ping-pong over loopback. The rows `empty`
+have nothing but empty programs where the daemon has its own. A private copy of libssl: other daemons on the
+machine do not count. No figure is asserted: it fails when something does not work."""
 import json
 import os
 import statistics
 import subprocess
 import sys
 
-from load import lab
+from load import Programs, lab
+from watch import Empty, EmptySession
 
 KINDS = ("tls_100", "tls_16k", "tcp_512")
 
 
 class Loop:
-    def __init__(self):
+    def __init__(self, environment):
         self.process = subprocess.Popen([os.path.join(lab.BIN, "call_cost")], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, text=True, env=environment)
         self.process.stdout.readline()
 
     def measure(self):
@@ -47,11 +49,18 @@ def main():
     if os.geteuid() != 0:
         sys.exit("cost.py needs root: it attaches probes")
     bench = lab.Lab()
-    cells = {"off": [], "not a target": [], "target": []}
-    loop, other = Loop(), Loop()
+    programs = Programs(bench.folder)
+    cells = {"off": [], "empty": [], "empty session": [], "not a target": [], "target": []}
+    loop, other = Loop(programs.environment), Loop(programs.environment)
     try:
         for number in range(rounds):
             cells["off"].append(loop.measure())
+            for name, kind in (("empty", Empty), ("empty session", EmptySession)):
+                empty = kind(bench, programs, None)
+                try:
+                    cells[name].append(loop.measure())
+                finally:
+                    empty.close()
             for name, pid in (("not a target", other.process.pid), ("target", loop.process.pid)):
                 daemon = daemon_beside(bench, "%s-%d" % (name.replace(" ", "-"), number), pid)
                 try:

@@ -1,10 +1,12 @@
-"""What stands beside the load: nothing, the daemon, or the classic sniffer; and what each of them
-used, lost and recorded."""
+"""What stands beside the load: nothing, the daemon, the classic sniffer, probes that do nothing, or a peer's
+sniffer; and what each of them used, lost and recorded."""
 import glob
 import json
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
 import time
 
 import load
@@ -139,5 +141,69 @@ class ClassicBoth(Classic):
     both = True
 
 
-WATCHERS = {"off": Off, "daemon": Daemon, "daemon-both": DaemonBoth, "classic": Classic,
+class Empty:
+    """The places of the daemon's probes, both ends, and programs that do nothing: the price of the hits."""
+    mode = "pair"
+
+    def __init__(self, bench, server, client_exe):
+        files = [server.libssl]
+        crypto = os.path.join(os.path.dirname(server.libssl), "libcrypto.so.3")
+        if "libssl" in server.libssl and os.path.exists(crypto):
+            files.append(crypto)
+        self.children = []
+        for number, file in enumerate(files):
+            child = bench.child("empty-%d" % number, [os.path.join(lab.BIN, "empty_probes"), file, self.mode])
+            lab.wait_for("empty_probes: " + child.output(), lambda child=child: "ready\n" in child.output())
+            self.children.append(child)
+
+    def run(self, work):
+        return work()
+
+    def close(self):
+        for child in self.children:
+            child.stop()
+
+
+class EmptySession(Empty):
+    mode = "session"
+
+
+class Peer(Watched):
+    """The sniffer that peer.sh built. It looks for the library by `ldconfig`, so that its namespace has ours there;
+    what it prints is counted and thrown away."""
+    both = False
+    exe = None   # --peer
+
+    def __init__(self, bench, server, client_exe):
+        if not self.exe:
+            raise AssertionError("the watcher needs --peer (see peer.sh)")
+        paths = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True,
+                               env=dict(os.environ, PATH=os.environ.get("PATH", "") + ":/sbin:/usr/sbin")).stdout
+        system = next(line.split("=> ")[1] for line in paths.splitlines() if "libssl.so" in line)
+        command = [self.exe, "--no-gnutls", "--no-nss"] + ([] if self.both else ["-p", str(server.pid)])
+        self.child = bench.child("peer", ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                                          'mount --bind "$0" "$1" && shift && exec "$@"', server.libssl, system] + command)
+        with open(self.child.log, "rb"):
+            time.sleep(1.5)   # it does not say when it is attached
+        if self.child.process.poll() is not None:
+            raise AssertionError("the peer ended: " + self.child.output())
+
+    def settle(self, result):
+        time.sleep(1)
+        self.cpu_at_end = cpu_seconds(self.child.pid)
+        rss = rss_max_kib(self.child.pid)
+        self.child.stop(signal.SIGINT)
+        with open(self.child.log, "rb") as file:
+            records = sum(line.startswith(b"{") for line in file)
+        return {"rss_mib": rss / 1024, "records": records, "records_per_request": records / result["requests"]}
+
+    def close(self):
+        self.child.stop(signal.SIGINT)
+
+
+class PeerBoth(Peer):
+    both = True
+
+
+WATCHERS = {"off": Off, "empty": Empty, "empty-session": EmptySession, "peer": Peer, "peer-both": PeerBoth, "daemon": Daemon, "daemon-both": DaemonBoth, "classic": Classic,
             "classic-both": ClassicBoth}

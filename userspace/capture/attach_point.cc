@@ -52,6 +52,7 @@ constexpr std::array kResult = {
 constexpr auto kCheckProtector = "\x64\x48\x2b\x14\x25\x28\x00\x00\x00"sv;
 
 constexpr char kJumpNegative = 0x78, kJumpLessEqual = 0x7e, kJumpNotEqual = 0x75;
+constexpr char kFar = 0x0f, kFarNegative = static_cast<char>(0x88), kFarLessEqual = static_cast<char>(0x8e);
 
 // Length of the instruction at `at` when it is one of `rows`, else 0.
 template <size_t N>
@@ -87,8 +88,10 @@ std::optional<size_t> entry_of(std::string_view code, uint64_t* frame) {
   }
   // Flags of `test %edx,%edx`: the jump is about n, and n is still there.
   if (at < 2 || code.substr(at - 2, 2) != "\x85\xd2"sv) return std::nullopt;
-  if (!is(code, at, kJumpNegative) && !is(code, at, kJumpLessEqual)) return std::nullopt;
-  return at;
+  if (is(code, at, kJumpNegative) || is(code, at, kJumpLessEqual)) return at;
+  // The same with a far target (BIO_write of node).
+  const bool far = at + 6 <= code.size() && code[at] == kFar && (code[at + 1] == kFarNegative || code[at + 1] == kFarLessEqual);
+  return far ? std::optional(at) : std::nullopt;
 }
 
 // From behind the inner call to the stack protector's jump. Every way there must end there.

@@ -21,7 +21,7 @@ Error refused(const std::string& what) {
 struct MultiAttributes {
   uint32_t program;
   uint32_t target = 0;
-  uint32_t type = kUprobeMultiType;
+  uint32_t type;
   uint32_t flags = 0;
   uint64_t path;
   uint64_t offsets;
@@ -34,13 +34,14 @@ struct MultiAttributes {
 };
 constexpr uint32_t kMultiReturn = 1;   // BPF_F_UPROBE_MULTI_RETURN
 
-int create_multi(int program, bool at_return, const char* path, const std::vector<UprobePlace>& places) {
+int create_multi(int program, int type, bool at_return, const char* path, const std::vector<UprobePlace>& places) {
   std::vector<uint64_t> offsets, cookies;
   for (const UprobePlace& place : places) {
     offsets.push_back(place.offset);
     cookies.push_back(place.cookie);
   }
   MultiAttributes attributes{.program = static_cast<uint32_t>(program),
+                             .type = static_cast<uint32_t>(type),
                              .path = reinterpret_cast<uint64_t>(path),
                              .offsets = reinterpret_cast<uint64_t>(offsets.data()),
                              .cookies = reinterpret_cast<uint64_t>(cookies.data()),
@@ -91,14 +92,14 @@ bool kernel_has_uprobe_multi() {
   Fd program(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "it_multi", "GPL", code, std::size(code), &options));
   if (!program.valid()) return false;
   // A kernel that knows the link gets as far as looking at the file, which is no regular one.
-  return create_multi(program.get(), false, "/", {{1, 0}}) < 0 && errno == EBADF;
+  return create_multi(program.get(), kUprobeMultiType, false, "/", {{1, 0}}) < 0 && errno == EBADF;
 }
 
 Status attach_uprobes(int program, bool multi, bool at_return, const std::string& path,
                       const std::vector<UprobePlace>& places, std::vector<Fd>* out) {
   if (places.empty()) return {};
   if (multi) {
-    Fd link(create_multi(program, at_return, path.c_str(), places));
+    Fd link(create_multi(program, kUprobeMultiType, at_return, path.c_str(), places));
     if (!link.valid()) return refused("uprobe_multi");
     out->push_back(std::move(link));
     return {};
@@ -107,6 +108,15 @@ Status attach_uprobes(int program, bool multi, bool at_return, const std::string
     TRY(Fd link, create_single(program, at_return, path, place));
     out->push_back(std::move(link));
   }
+  return {};
+}
+
+Status attach_session(int program, const std::string& path, const std::vector<UprobePlace>& places,
+                      std::vector<Fd>* out) {
+  if (places.empty()) return {};
+  Fd link(create_multi(program, kUprobeSessionType, false, path.c_str(), places));
+  if (!link.valid()) return refused("uprobe session");
+  out->push_back(std::move(link));
   return {};
 }
 

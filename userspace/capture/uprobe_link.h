@@ -20,6 +20,9 @@ struct UprobePlace {
 
 // BPF_TRACE_UPROBE_MULTI of linux/bpf.h, Linux 6.6; the libc headers we build with lack it.
 constexpr int kUprobeMultiType = 48;
+// BPF_TRACE_UPROBE_SESSION, Linux 6.13: one program at the entry and at the return of a function. Its result
+// at the entry says whether it wants the return: 1 = no, and that call then costs nothing there.
+constexpr int kUprobeSessionType = 57;
 
 // Whether this kernel takes all places of a file in one link (uprobe_multi, 6.6). A program that is
 // loaded with expected_attach_type kUprobeMultiType can be attached in no other way.
@@ -30,5 +33,9 @@ bool kernel_has_uprobe_multi();
 // begins at the place.
 Status attach_uprobes(int program, bool multi, bool at_return, const std::string& path,
                       const std::vector<UprobePlace>& places, std::vector<Fd>* out);
+
+// One link; `program` was loaded for kUprobeSessionType, the places are functions' first instructions.
+Status attach_session(int program, const std::string& path, const std::vector<UprobePlace>& places,
+                      std::vector<Fd>* out);
 
 }  // namespace infertrail

@@ -45,6 +45,12 @@ TEST(AttachPoint, FindsTheJumpsOfDistributionBuilds) {
   auto bio = cheap_entry_point(kBioWrite);
   ASSERT_TRUE(bio);
   EXPECT_EQ(bio->enter, 0x16u);
+  // BIO_write of node 20: the jump is a far one.
+  auto far = cheap_entry_point(bytes("31c0 85d2 0f8e06010000 55 4889e5"));
+  ASSERT_TRUE(far);
+  EXPECT_EQ(far->enter, 4u);
+  EXPECT_FALSE(cheap_entry_point(bytes("31c0 85d2 0f8506010000 55 4889e5")));   // not about n
+  EXPECT_FALSE(cheap_entry_point(bytes("31c0 85d2 0f8e0601")));
 }
 #endif
 
