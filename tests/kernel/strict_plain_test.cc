@@ -22,7 +22,6 @@ class StrictPlainTest : public testing::Test {
     if (std::string why = missing(); !why.empty()) GTEST_SKIP() << why;
     ProbeOptions options;
     options.data_ring_bytes = 1 << 20;
-    options.strict = true;
     auto opened = Stand::open(options);
     ASSERT_TRUE(opened.ok()) << opened.error().message;
     stand_ = std::move(opened.value());
