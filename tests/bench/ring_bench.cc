@@ -16,6 +16,7 @@
 
 #include "capture/events.h"
 #include "capture/probes.h"
+#include "capture/tls_library.h"
 #include "tls_pair.h"
 
 namespace infertrail {
@@ -41,6 +42,7 @@ class Count : public CaptureHandler {
   void on_flow_close(const abi::flow_close_event&) override {}
   void on_flow_wire(const abi::flow_wire_event&) override {}
   void on_flow_owner(const abi::flow_owner_event&) override {}
+  void on_flow_tls(const abi::flow_tls_event&) override {}
   void on_tls_open(const abi::tls_open_event&) override {}
   void on_tls_close(const abi::tls_close_event&) override {}
   void on_tls_shutdown(const abi::tls_close_event&) override {}
@@ -126,7 +128,8 @@ Status run(double seconds) {
   std::vector<LibraryProbes> attached;
   for (const std::string& path : libraries(maker.pid)) {
     Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    TRY(LibraryProbes library, probes->attach_library(path, file.get()));
+    TRY(const TlsSymbols symbols, read_tls_symbols(file.get()));
+    TRY(LibraryProbes library, probes->attach_library(path, file.get(), symbols));
     attached.push_back(std::move(library));
   }
   probes->arm();
