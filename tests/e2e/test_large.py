@@ -1,7 +1,7 @@
 """64 MiB each way through rings of the default size, of the server alone and of both ends (capture.md trap 13).
 
 With `strict`, so that every byte is in the records whatever else the machine does meanwhile. With `count` nothing
-waits, and what the daemon gets no processor for in time is missing: test_ledger has that, to the byte."""
+waits: what the daemon gets no processor for in time is missing, and the records say which bytes."""
 import random
 import subprocess
 import sys
@@ -77,7 +77,7 @@ class Large(unittest.TestCase):
         client.wait()
         for pipe in (client.stdin, client.stdout): pipe.close()
 
-    def exchange(self, tls, both):
+    def exchange(self, tls, both, mode):
         """-> the records of a request and an answer of SIZE bytes, and the daemon"""
         port = lab.free_port()
         certificate = list(self.lab.certificate()) if tls else []
@@ -89,7 +89,7 @@ class Large(unittest.TestCase):
         self.assertEqual(client.stdout.readline(), "loaded\n")
         pids = [server.pid] + ([client.pid] if both else [])
         with open(self.lab.path("c.yaml"), "w") as file:
-            file.write("capture:\n  backpressure: strict\n")
+            file.write("capture:\n  backpressure: %s\n" % mode)
         daemon = self.lab.daemon("--config", self.lab.path("c.yaml"),
                                  *[word for pid in pids for word in ("--target", "pid=%d" % pid)])
         daemon.wait_targets(*pids)
@@ -113,7 +113,7 @@ class Large(unittest.TestCase):
             self.assertEqual(record[name]["sha256"], self.sha[name])
 
     def strict(self, tls, both):
-        records, daemon = self.exchange(tls, both)
+        records, daemon = self.exchange(tls, both, "strict")
         for record in records:
             self.expect_whole(record)
         status = daemon.status()
@@ -122,6 +122,28 @@ class Large(unittest.TestCase):
         self.assertEqual(int(pressure.get("unprotected", 0)), 0)
         print("(%s stops, %s segments repeated) " % (pressure.get("stops", 0), pressure.get("repeats", 0)), end="",
               file=sys.stderr, flush=True)
+
+    def count(self, tls):
+        """Nobody waits: what the daemon gets no processor for in time is missing, and the records say which bytes."""
+        records, _ = self.exchange(tls, True, "count")
+        lost = 0
+        for record in records:
+            missing = {"request": 0, "response": 0}
+            for gap in record["gaps"]:
+                self.assertIn(gap["reason"], ("ring_full", "lost_segment"))
+                missing[gap["direction"]] += int(gap["to"]) - int(gap["from"])
+            if not record["gaps"]:
+                self.expect_whole(record)
+            for name in missing:
+                self.assertEqual(int(record[name]["bytes"]) + missing[name], SIZE)
+            lost += sum(missing.values())
+        print("(%d of %d bytes declared lost) " % (lost, 4 * SIZE), end="", file=sys.stderr, flush=True)
+
+    def test_Trap13_plain_both_ends_counted(self):
+        self.count(tls=False)
+
+    def test_Trap13_tls_both_ends_counted(self):
+        self.count(tls=True)
 
     def test_Trap13_plain(self):
         self.strict(tls=False, both=False)

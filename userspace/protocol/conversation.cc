@@ -45,22 +45,24 @@ void Conversation::look_for_beginning(const Chunk& chunk) {
 }
 
 void Conversation::after_first_answer(const Chunk& chunk) {
-  const bool request = chunk.direction == Direction::kToServer;
-  if (request && chunk.time_ns >= held_.front().chunk.time_ns) {
-    begin_with_answer();
-    return parser_->feed(chunk, stitcher_);
-  }
-  if (!request) {
+  if (chunk.direction != Direction::kToServer) {
     held_.push_back({chunk, std::string(chunk.bytes), std::nullopt});
     held_bytes_ += chunk.bytes.size();
     if (held_bytes_ > kMaxHeld) begin_with_answer();
     return;
   }
-  const Protocol& row = *std::exchange(first_answer_, nullptr);
-  if (row.begins_request(chunk.bytes) != Looks::kYes) {   // the end of a request: its answer is nobody's
+  const Looks looks = first_answer_->begins_request(chunk.bytes);
+  const bool later = chunk.time_ns >= held_.front().chunk.time_ns;
+  if (looks == Looks::kNo || (looks == Looks::kMaybe && !later)) {   // the end of a request: its answer is nobody's
+    first_answer_ = nullptr;
     leave_undecoded();
     return look_for_beginning(chunk);
   }
+  if (later) {
+    begin_with_answer();
+    return parser_->feed(chunk, stitcher_);
+  }
+  const Protocol& row = *std::exchange(first_answer_, nullptr);
   held_.push_front({chunk, std::string(chunk.bytes), std::nullopt});
   middle_ = false;
   stitcher_.begin(false);

@@ -278,6 +278,21 @@ TEST_F(ConversationTest, Trap11_TheEndOfARequestThatWasOvertakenByItsAnswerBegin
   for (size_t i = 0; i + 1 < got.size(); i++) EXPECT_EQ("", got[i].target);
 }
 
+// A server may answer before it has read all of a request.
+TEST_F(ConversationTest, Trap11_TheEndOfARequestBehindAFirstAnswerBeginsNothing) {
+  conversation.begin_in_the_middle();
+  down(ok("nobody's"));
+  up("end of a body");
+  down(ok("also"));
+  up(get("/next"));
+  down(ok("next"));
+  auto got = finish();
+  ASSERT_FALSE(got.empty());
+  EXPECT_EQ("/next", got.back().target);
+  EXPECT_EQ("next", got.back().response.raw);
+  for (size_t i = 0; i + 1 < got.size(); i++) EXPECT_EQ("", got[i].target);
+}
+
 TEST_F(ConversationTest, Trap11_AnInterimAnswerIsNoBeginning) {
   conversation.begin_in_the_middle();
   down("HTTP/1.1 100 Continue\r\n\r\n");
