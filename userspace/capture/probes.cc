@@ -13,7 +13,6 @@
 #include <cstring>
 
 #include "base/procfs.h"
-#include "capture/gnutls_probes.h"
 #include "capture/kernel_needs.h"
 #include "capture/skeleton.h"
 #include "capture/uprobe_link.h"
@@ -241,78 +240,8 @@ Status Probes::watch_socket(int fd, uint32_t tgid, uint32_t flags) {
   return Error{Code::kIo, "watch a socket of process " + std::to_string(tgid) + ": " + reason(errno)};
 }
 
-// The number of the next library, with counters at 0.
-Result<uint32_t> Probes::count_library() {
-  const uint32_t number = next_library_ % IT_LIBRARIES;
-  const int cpus = libbpf_num_possible_cpus();
-  const std::vector<abi::library_hits> none(cpus > 0 ? static_cast<size_t>(cpus) : 0);
-  if (none.empty() || bpf_map_update_elem(bpf_map__fd(object_->maps.library_hits), &number, none.data(), BPF_ANY) != 0)
-    return Error{Code::kIo, "count the hits of a library: " + reason(errno)};
-  return number;
-}
-
-Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd, const TlsSymbols& symbols) {
-  TRY(const uint32_t number, count_library());   // most files are no TLS libraries: it is used up below
-  auto& programs = object_->progs;
-  auto tls = LibraryProbes::attach(
-      {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd, symbols, number);
-  // A file may have both inside.
-  auto gnutls = attach_gnutls(
-      {bpf_program__fd(programs.gnutls_enter), bpf_program__fd(programs.gnutls_exit), uprobe_multi_}, path, fd, number, gnutls_binding_);
-  if (gnutls.ok() && tls.ok()) {
-    tls.value().add(std::move(gnutls.value().links));
-  } else if (gnutls.ok()) {
-    tls = LibraryProbes::adopt(std::move(gnutls.value().links), number, true, gnutls.value().how);
-  } else if (gnutls.error().code != Code::kNotFound && gnutls.error().code != Code::kInvalid) {
-    if (!tls.ok()) return wrap(gnutls.error(), "GnuTLS");
-    spdlog::warn("library={} error=\"GnuTLS: {}\"", path, gnutls.error().message);
-  }
-  if (!tls.ok()) return tls;
-  next_library_++;
-  TRY_STATUS(pin(&tls.value()));
-  return tls;
-}
-
-Result<LibraryProbes> Probes::attach_program(const std::string& path, const GoPlaces& places) {
-  TRY(const uint32_t number, count_library());
-  auto& programs = object_->progs;
-  TRY(auto links, attach_go({bpf_program__fd(programs.go_enter), bpf_program__fd(programs.go_exit), uprobe_multi_}, path,
-                            places, number));
-  next_library_++;
-  LibraryProbes go = LibraryProbes::adopt(std::move(links), number, true, "crypto/tls of " + places.version);
-  TRY_STATUS(pin(&go));
-  return go;
-}
-
-Status Probes::pin(LibraryProbes* library) {
-  if (!pins_) return {};
-  std::vector<LinkPin> pinned;
-  for (const Fd& link : library->links()) {
-    TRY(std::string name, pins_->keep_link("library", link.get()));
-    pinned.emplace_back(*pins_, std::move(name));
-  }
-  library->keep(std::move(pinned));
-  return {};
-}
-
 int Probes::data_fd() const { return bpf_map__fd(object_->maps.data_ring); }
 int Probes::control_fd() const { return bpf_map__fd(object_->maps.control_ring); }
-
-std::vector<abi::small_reads> Probes::waiting_reads(uint32_t tgid) const {
-  std::vector<abi::small_reads> out;
-  const int fd = bpf_map__fd(object_->maps.small);
-  abi::object_key key{}, next{};
-  const void* from = nullptr;
-  auto value = std::make_unique<abi::small_reads>();
-  while (bpf_map_get_next_key(fd, from, &next) == 0) {
-    key = next;
-    from = &key;
-    if ((tgid != 0 && key.tgid != tgid) || bpf_map_lookup_elem(fd, &key, value.get()) != 0) continue;
-    if (value->length > 0 && value->length <= IT_SMALL_BUFFER && value->start == value->start_again)
-      out.push_back(*value);
-  }
-  return out;
-}
 
 void Probes::forget(uint32_t tgid) {
   forget_keys<abi::object_key>(bpf_map__fd(object_->maps.small), tgid);
@@ -322,85 +251,6 @@ void Probes::forget(uint32_t tgid) {
   forget_keys<abi::packet_key>(bpf_map__fd(object_->maps.gnutls_packets), tgid);
 }
 
-LossCounts Probes::losses() const {
-  LossCounts out{};
-  const int cpus = libbpf_num_possible_cpus();
-  if (cpus <= 0) return out;
-  std::vector<abi::loss_counter> values(static_cast<size_t>(cpus));
-  for (uint32_t kind = 0; kind < IT_LOSS_KINDS; kind++) {
-    if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.losses), &kind, values.data()) != 0) continue;
-    for (const abi::loss_counter& value : values) {
-      out[kind].events += value.events;
-      out[kind].bytes += value.bytes;
-    }
-  }
-  return out;
-}
-
-LibraryHits Probes::hits(uint32_t library) const {
-  LibraryHits out;
-  const int cpus = libbpf_num_possible_cpus();
-  if (cpus <= 0) return out;
-  std::vector<abi::library_hits> values(static_cast<size_t>(cpus));
-  if (bpf_map_lookup_elem(bpf_map__fd(object_->maps.library_hits), &library, values.data()) != 0) return out;
-  for (const abi::library_hits& value : values)
-    for (size_t call = 0; call < IT_CALLS; call++) {
-      out.enters[call] += value.enters[call];
-      out.exits[call] += value.exits[call];
-    }
-  return out;
-}
-
-uint64_t Probes::missed() const {
-  uint64_t out = inherited_missed_;
-  bpf_program* program = nullptr;
-  bpf_object__for_each_program(program, object_->obj) {
-    bpf_prog_info info{};
-    uint32_t length = sizeof(info);
-    const int fd = bpf_program__fd(program);
-    if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &length) != 0 || info.recursion_misses == 0) continue;
-    // These two stand in for each other: what one was not given, the other was (socket.bpf.c).
-    if (program == object_->progs.socket_state || program == object_->progs.socket_state_again) continue;
-    spdlog::debug("program={} missed={}", bpf_program__name(program), info.recursion_misses);
-    out += info.recursion_misses;
-  }
-  return out;
-}
-
-std::map<uint64_t, std::array<uint64_t, 2>> Probes::stream_ends(uint32_t tgid) const {
-  std::map<uint64_t, std::array<uint64_t, 2>> out;
-  const int fd = bpf_map__fd(object_->maps.tls_objects);
-  abi::object_key key{}, next{};
-  for (const void* from = nullptr; bpf_map_get_next_key(fd, from, &next) == 0; from = &key) {
-    key = next;
-    abi::tls_object object{};
-    if (key.tgid == tgid && bpf_map_lookup_elem(fd, &key, &object) == 0)
-      out[object.id] = {object.offset[IT_IN], object.offset[IT_OUT]};
-  }
-  return out;
-}
-
 int Probes::map_fd(const char* name) const { return bpf_object__find_map_fd_by_name(object_->obj, name); }
-
-size_t Probes::entries(const char* map) const {
-  const int fd = map_fd(map);
-  if (fd < 0) return 0;
-  // Large enough for the key of any of our hash maps.
-  struct alignas(8) Key {
-    char bytes[64];
-  } key{}, next{};
-  size_t count = 0;
-  for (const void* from = nullptr; bpf_map_get_next_key(fd, from, &next) == 0; from = &key) {
-    key = next;
-    count++;
-  }
-  return count;
-}
-
-const char* Probes::loss_name(size_t kind) {
-  constexpr const char* kNames[IT_LOSS_KINDS] = {"ring_full", "fault", "control_full", "map_full",
-                                                 "nested_call", "ktls", "entered_before"};
-  return kind < IT_LOSS_KINDS ? kNames[kind] : "unknown";
-}
 
 }  // namespace infertrail

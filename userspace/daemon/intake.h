@@ -73,6 +73,7 @@ class Intake : public CaptureHandler {
   LossCount orphans_lost() const { return {orphans_lost_, orphan_bytes_lost_}; }
 
  private:
+  static StreamMessage message(StreamMessage::Kind kind, StreamId stream, uint64_t monotonic_ns);
   struct OpenFlow {
     StreamFacts facts;
     uint32_t tgid = 0;
