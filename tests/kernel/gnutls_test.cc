@@ -59,7 +59,7 @@ TEST_P(GnuTlsWays, BothEndsAreCapturedExactly) {
   expect_both_ends(stand(), *pair_);
   uint64_t again = 0;
   for (const Told& told : pair_->client.told()) again += told.want_write;
-  EXPECT_GE(again, way.again);
+  EXPECT_GE(again, way.again ? 1u : 0u);
   EXPECT_EQ("", stand().losses());
 }
 
