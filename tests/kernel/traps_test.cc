@@ -124,12 +124,12 @@ TEST_F(TrapsTest, Trap36_ConnectionsOverUnixSocketsEndAndKeepNothing) {
   unlink(path.c_str());
   for (const Program* program : {&pair_->client, &pair_->server})
     for (const Told& told : program->told()) {
-      bool whole = false;
-      for (const Object& each : stand().seen().objects_of(told.pid)) {
-        whole |= each.half[IT_OUT].sha() == told.out_sha && each.half[IT_IN].sha() == told.in_sha;
-        EXPECT_EQ(0u, each.cookie) << "it has no TCP socket";
-      }
-      EXPECT_TRUE(whole);
+      EXPECT_TRUE(stand().wait([&] {
+        for (const Object& each : stand().seen().objects_of(told.pid))
+          if (each.half[IT_OUT].sha() == told.out_sha && each.half[IT_IN].sha() == told.in_sha) return true;
+        return false;
+      }));
+      for (const Object& each : stand().seen().objects_of(told.pid)) EXPECT_EQ(0u, each.cookie) << "it has no TCP socket";
     }
   stand().end(pair_->client);
   stand().end(pair_->server);
