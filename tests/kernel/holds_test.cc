@@ -16,6 +16,7 @@
 #include <fstream>
 #include <thread>
 
+#include "kernel/daemon_child.h"
 #include "kernel/stand.h"
 
 namespace infertrail::testing_kernel {
@@ -232,36 +233,25 @@ TEST_F(HoldsTest, ATracedProcessIsLeftToItsDebugger) {
   waitpid(child, nullptr, 0);
 }
 
-// The tests' own process cannot die; a child of it plays the daemon, with the same maps.
 TEST_F(HoldsTest, ADaemonThatIsKilledLeavesNobodyStopped) {
   FreshFile file("it_peer");
   stand().probes().take_new(true);
   abi::stop_name name{};
   name.kind = IT_STOP_EXE;
   file.name().copy(reinterpret_cast<char*>(name.text), sizeof(name.text) - 1);
-  int ready[2];
-  ASSERT_EQ(0, pipe(ready));
-  const pid_t daemon = fork();
-  if (daemon == 0) {
-    Holds holds(stand().probes());
-    const char ok = holds.use({name}).ok() ? '1' : '0';
-    if (write(ready[1], &ok, 1) != 1) _exit(1);
-    for (;;) {
-      holds.beat();
-      usleep(1000);
-    }
-  }
-  char ok = '0';
-  ASSERT_EQ(1, read(ready[0], &ok, 1));
-  ASSERT_EQ('1', ok);
+  DaemonChild daemon(
+      [&] {
+        auto holds = std::make_unique<Holds>(stand().probes());
+        return holds->use({name}).ok() ? std::move(holds) : nullptr;
+      },
+      [](Holds& holds) { holds.beat(); });
+  ASSERT_TRUE(daemon.began());
   Program program({"role=server", "gate=0"}, file.name());
   ASSERT_TRUE(becomes(program.pid(), 'T'));
-  ASSERT_EQ(0, ::kill(daemon, SIGKILL));
-  ASSERT_EQ(daemon, waitpid(daemon, nullptr, 0));
+  daemon.kill();
   program.expect("ready");
   EXPECT_TRUE(stand().wait([&] { return stand().probes().entries("held") == 0; }));
   EXPECT_EQ(0u, word(IT_HOLD_ON)) << "the watchdog forbids it for the programs that are left";
-  for (int fd : ready) ::close(fd);
 }
 
 TEST_F(HoldsTest, Trap38_Pid1OfAContainerIsStoppedAndContinued) {

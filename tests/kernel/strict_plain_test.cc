@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "capture/strict.h"
+#include "kernel/daemon_child.h"
 #include "kernel/stand.h"
 
 namespace infertrail::testing_kernel {
@@ -123,20 +124,14 @@ TEST_F(StrictPlainTest, NobodyWaitsLongerThanAllowed) {
   expect_untouched();
 }
 
-// The tests' own process cannot die; a child of it plays the daemon, with the same maps.
 TEST_F(StrictPlainTest, Trap38_NobodyWaitsForADaemonThatWasKilled) {
-  int ready[2];
-  ASSERT_EQ(0, pipe(ready));
-  const pid_t daemon = fork();
-  if (daemon == 0) {
-    auto strict = Strict::open(stand_->probes());
-    const char ok = strict.ok() ? '1' : '0';
-    if (write(ready[1], &ok, 1) != 1) _exit(1);
-    for (;;) pause();
-  }
-  char ok = '0';
-  ASSERT_EQ(1, read(ready[0], &ok, 1));
-  ASSERT_EQ('1', ok);
+  DaemonChild daemon(
+      [&] {
+        auto strict = Strict::open(stand_->probes());
+        return strict.ok() ? std::move(strict.value()) : nullptr;
+      },
+      [](Strict&) {});
+  ASSERT_TRUE(daemon.began());
   std::this_thread::sleep_for(100ms);
   pair(true, "4194304", "4194304");
   pair_->go();
@@ -145,12 +140,10 @@ TEST_F(StrictPlainTest, Trap38_NobodyWaitsForADaemonThatWasKilled) {
   while (word(IT_STRICT_REPEATS) == 0 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(1ms);
   EXPECT_GT(word(IT_STRICT_REPEATS), 0u);
   EXPECT_EQ("", stand_->losses()) << "nothing is lost while a daemon may still read";
-  ASSERT_EQ(0, ::kill(daemon, SIGKILL));
-  ASSERT_EQ(daemon, waitpid(daemon, nullptr, 0));
+  daemon.kill();
   pair_->finish();
   expect_untouched();
   EXPECT_GT(stand_->probes().losses()[IT_LOSS_RING_FULL].bytes, 0u);
-  for (int fd : ready) ::close(fd);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "capture/strict.h"
+#include "kernel/daemon_child.h"
 #include "kernel/stand.h"
 
 namespace infertrail::testing_kernel {
@@ -165,34 +166,26 @@ TEST_F(StrictTest, Trap38_AParentThatWaitsForStopsSeesBoth) {
   EXPECT_EQ("", stand_->losses());
 }
 
-// The tests' own process cannot die; a child of it plays the daemon, with the same maps.
 TEST_F(StrictTest, Trap38_ADaemonThatIsKilledLeavesNobodyStopped) {
   open(256 << 10);
-  int ready[2];
-  ASSERT_EQ(0, pipe(ready));
-  const pid_t daemon = fork();
-  if (daemon == 0) {
-    auto strict = Strict::open(stand_->probes());
-    const char ok = strict.ok() ? '1' : '0';
-    if (write(ready[1], &ok, 1) != 1) _exit(1);
-    for (;;) pause();
-  }
-  char ok = '0';
-  ASSERT_EQ(1, read(ready[0], &ok, 1));
-  ASSERT_EQ('1', ok);
+  DaemonChild daemon(
+      [&] {
+        auto strict = Strict::open(stand_->probes());
+        return strict.ok() ? std::move(strict.value()) : nullptr;
+      },
+      [](Strict&) {});
+  ASSERT_TRUE(daemon.began());
   std::this_thread::sleep_for(100ms);
   pair();
   pair_->go();
   ASSERT_TRUE(becomes(server(), 'T'));
-  ASSERT_EQ(0, ::kill(daemon, SIGKILL));
-  ASSERT_EQ(daemon, waitpid(daemon, nullptr, 0));
+  daemon.kill();
   const auto died = std::chrono::steady_clock::now();
   EXPECT_TRUE(stand_->wait([&] { return state_of(server()) != 'T' && stand_->probes().entries("stopped") == 0; }));
   EXPECT_LT(std::chrono::steady_clock::now() - died, 3s);
   stand_->start();
   pair_->finish();
   stand_->stop();
-  for (int fd : ready) ::close(fd);
 }
 
 TEST_F(StrictTest, Trap38_Pid1OfAContainerIsStoppedAndContinued) {

@@ -12,12 +12,6 @@ namespace {
 
 using abi::u64;   // of the macros in event.h
 
-#ifdef __x86_64__
-constexpr uint64_t kReturnAddress = 8;   // on the stack at entry, gone at return
-#else
-constexpr uint64_t kReturnAddress = 0;
-#endif
-
 struct Watched {
   std::string_view name;
   uint32_t function;       // IT_CALL_*

@@ -3,6 +3,7 @@
 #include <bpf/libbpf.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -27,21 +28,28 @@ Result<LibraryProbes> Probes::attach_library(const std::string& path, int fd, co
   auto& programs = object_->progs;
   auto tls = LibraryProbes::attach(
       {bpf_program__fd(programs.tls_enter), bpf_program__fd(programs.tls_exit), uprobe_multi_}, path, fd, symbols, number);
-  // A file may have both inside.
-  auto gnutls = attach_gnutls(
-      {bpf_program__fd(programs.gnutls_enter), bpf_program__fd(programs.gnutls_exit), uprobe_multi_}, path, fd, number, gnutls_binding_);
-  if (gnutls.ok() && tls.ok()) {
-    tls.value().add(std::move(gnutls.value().links));
-  } else if (gnutls.ok()) {
-    tls = LibraryProbes::adopt(std::move(gnutls.value().links), number, true, gnutls.value().how);
-  } else if (gnutls.error().code != Code::kNotFound && gnutls.error().code != Code::kInvalid) {
-    if (!tls.ok()) return wrap(gnutls.error(), "GnuTLS");
-    spdlog::warn("library={} error=\"GnuTLS: {}\"", path, gnutls.error().message);
-  }
+  const auto is_gnutls = [](const TlsEvidence& each) { return each.stack == TlsStack::kGnuTls; };
+  if (std::ranges::any_of(symbols.stacks, is_gnutls)) TRY_STATUS(add_gnutls(path, fd, number, &tls));
   if (!tls.ok()) return tls;
   next_library_++;
   TRY_STATUS(pin(&tls.value()));
   return tls;
+}
+
+// A file may have both inside.
+Status Probes::add_gnutls(const std::string& path, int fd, uint32_t number, Result<LibraryProbes>* tls) {
+  auto& programs = object_->progs;
+  auto gnutls = attach_gnutls(
+      {bpf_program__fd(programs.gnutls_enter), bpf_program__fd(programs.gnutls_exit), uprobe_multi_}, path, fd, number, gnutls_binding_);
+  if (gnutls.ok() && tls->ok()) {
+    tls->value().add(std::move(gnutls.value().links));
+  } else if (gnutls.ok()) {
+    *tls = LibraryProbes::adopt(std::move(gnutls.value().links), number, true, gnutls.value().how);
+  } else if (gnutls.error().code != Code::kNotFound && gnutls.error().code != Code::kInvalid) {
+    if (!tls->ok()) return wrap(gnutls.error(), "GnuTLS");
+    spdlog::warn("library={} error=\"GnuTLS: {}\"", path, gnutls.error().message);
+  }
+  return {};
 }
 
 Result<LibraryProbes> Probes::attach_program(const std::string& path, const GoPlaces& places) {

@@ -13,12 +13,6 @@ namespace {
 using namespace std::string_view_literals;
 using abi::u64;   // of the macros in event.h
 
-#ifdef __x86_64__
-constexpr uint64_t kReturnAddress = 8;   // on the stack at entry, gone at return
-#else
-constexpr uint64_t kReturnAddress = 0;
-#endif
-
 // A public function. `returns`: its result matters; `hot`: called for every message.
 struct Public {
   const char* symbol;

@@ -185,6 +185,7 @@ class Probes {
   Status attach(const ProbeOptions& options);
   Result<uint32_t> count_library();
   Status pin(LibraryProbes* library);
+  Status add_gnutls(const std::string& path, int fd, uint32_t number, Result<LibraryProbes>* tls);
   Status optional(const char* name, void* program, const std::string& without, bool needed = true);
   Status required(const char* name, void* program);
 

@@ -13,6 +13,12 @@
 
 namespace infertrail {
 
+#ifdef __x86_64__
+constexpr uint64_t kReturnAddress = 8;   // on the stack at entry, gone at return
+#else
+constexpr uint64_t kReturnAddress = 0;
+#endif
+
 struct UprobePlace {
   uint64_t offset;   // in the file
   uint64_t cookie;   // bpf_get_attach_cookie() of the program there
