@@ -2,6 +2,9 @@
 
 #include <time.h>
 
+#include "base/bytes.h"
+#include "base/file.h"
+
 namespace infertrail {
 namespace {
 
@@ -26,6 +29,11 @@ uint64_t unix_time_ns(uint64_t monotonic_ns) {
     read_at = now;
   }
   return static_cast<uint64_t>(static_cast<int64_t>(monotonic_ns) + offset);
+}
+
+std::string boot_id() {
+  auto text = read_file("/proc/sys/kernel/random/boot_id");
+  return text.ok() ? std::string(trim(text.value())) : "";
 }
 
 }  // namespace infertrail

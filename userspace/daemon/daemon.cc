@@ -9,13 +9,9 @@
 #include <filesystem>
 #include <utility>
 
-#include "base/bytes.h"
 #include "base/crypto.h"
-#include "base/file.h"
-#include "capture/kernel_needs.h"
 #include "control/api.h"
 #include "daemon/clock.h"
-#include "daemon/version.h"
 
 namespace infertrail {
 namespace {
@@ -24,11 +20,6 @@ using namespace std::chrono_literals;
 
 std::chrono::milliseconds milliseconds(const google::protobuf::Duration& duration) {
   return std::chrono::seconds(duration.seconds()) + std::chrono::milliseconds(duration.nanos() / 1000000);
-}
-
-std::string boot_id() {
-  auto text = read_file("/proc/sys/kernel/random/boot_id");
-  return text.ok() ? std::string(trim(text.value())) : "";
 }
 
 }  // namespace
@@ -148,32 +139,6 @@ void Daemon::start_marking() {
   marking_ = carry_.get();
 }
 
-void Daemon::note_start() {
-  std::map<std::string, std::string> facts = {{"kernel", kernel_release()}, {"boot_id", boot_id()},
-                                              {"version", kVersion}};
-  for (const ProbeFeature& feature : probes_->features())
-    facts["probe " + feature.name] = feature.ok ? feature.detail : "missing: " + feature.detail;
-  for (const std::string& selector : config_.targets()) facts["target " + selector] = "selected";
-  for (const std::string& selector : probes_->remembered_selectors()) facts["target " + selector] = "selected at run time";
-  const Adoption& before = probes_->adoption();
-  facts["adopted"] = before.adopted ? "yes" : "no";
-  if (carry_->found().adopted) facts["streams_taken_up"] = std::to_string(carry_->found().streams);
-  if (before.adopted) {
-    facts["previous_pid"] = std::to_string(before.pid);
-    facts["previous_end"] = before.handed_over ? "handed over" : "killed";
-    if (before.alive_ns != 0 && before.alive_ns < started_ns_)
-      facts["no_daemon_ms"] = std::to_string((started_ns_ - before.alive_ns) / 1'000'000);
-    facts["unread_records"] = std::to_string(before.data.records + before.control.records);
-    facts["unread_bytes"] = std::to_string(before.data.bytes + before.control.bytes);
-    for (size_t kind = 0; kind < before.lost.size(); kind++)
-      if (before.lost[kind].events != 0)
-        facts[std::string("lost ") + Probes::loss_name(kind)] =
-            std::to_string(before.lost[kind].events) + " events, " + std::to_string(before.lost[kind].bytes) + " bytes";
-  }
-  facts["backpressure"] = config_.capture().backpressure();
-  note("capture.start", "capture starts", facts);
-}
-
 // After a restart the programs of the earlier daemon act until every target's libraries are attached
 // again; nothing is read from the rings before it is known whose it is.
 Status Daemon::start_capture() {
@@ -209,19 +174,6 @@ Status Daemon::start_capture() {
   }
   note_abandoned();
   return {};
-}
-
-// What waited in rings of another version, which this one cannot read.
-void Daemon::note_abandoned() {
-  for (const Abandoned& each : probes_->abandoned()) {
-    const uint64_t records = each.data.records + each.control.records;
-    spdlog::warn("lost=upgrade records={} bytes={} from={}", records, each.data.bytes, each.folder);
-    note("gap", "lost: upgrade",
-         {{"reason", "upgrade"},
-          {"records", std::to_string(records)},
-          {"bytes", std::to_string(each.data.bytes)},
-          {"maps", each.folder}});
-  }
 }
 
 Status Daemon::open_control() {
@@ -265,18 +217,6 @@ void Daemon::capture_loop() {
   }
 }
 
-std::map<std::string, LossCount> Daemon::all_losses() const {
-  std::map<std::string, LossCount> out;
-  const auto kernel = probes_->losses();
-  for (size_t kind = 0; kind < kernel.size(); kind++) out[Probes::loss_name(kind)] = kernel[kind];
-  out["probe_missed"] = {probes_->missed(), 0};
-  out["orphans"] = intake_->orphans_lost();
-  out["malformed"] = {malformed_, 0};
-  out["refused"] = {counts_.refused, counts_.refused_bytes};
-  std::erase_if(out, [](const auto& each) { return each.second.events == 0; });
-  return out;
-}
-
 // What a record of its stream may not say becomes a record of its own: kinds that no stream can name,
 // and the sums of those that one can.
 void Daemon::watch_losses() {
@@ -313,15 +253,6 @@ void Daemon::note_stops(const TargetInfo& target) {
         {"stops", std::to_string(target.stops)},
         {"stopped_us", std::to_string(target.stopped_ns / 1000)},
         {"longest_us", std::to_string(target.longest_stop_ns / 1000)}});
-}
-
-void Daemon::note_loss(const std::string& kind, LossCount now, LossCount* told) {
-  const uint64_t events = now.events - told->events, bytes = now.bytes - told->bytes;
-  if (events == 0) return;
-  *told = now;
-  spdlog::warn("lost={} events={} bytes={}", kind, events, bytes);
-  note("gap", "lost: " + kind,
-       {{"reason", kind}, {"events", std::to_string(events)}, {"bytes", std::to_string(bytes)}});
 }
 
 // A change is a record; while it stays unseen, the status says so.
@@ -406,108 +337,6 @@ Status Daemon::stop(bool hand_over) {
 
 Daemon::~Daemon() {
   if (auto status = stop(); !status.ok()) spdlog::error("stop error=\"{}\"", status.error().message);
-}
-
-void Daemon::put(Record record) {
-  const uint64_t now = unix_now_ns();
-  record.mutable_time()->set_seconds(static_cast<int64_t>(now / 1'000'000'000));
-  record.mutable_time()->set_nanos(static_cast<int32_t>(now % 1'000'000'000));
-  std::lock_guard lock(own_mutex_);
-  own_->record(std::move(record));
-}
-
-void Daemon::note(const std::string& kind, const std::string& what,
-                  const std::map<std::string, std::string>& facts) {
-  Record record;
-  record.set_kind(kind);
-  record.set_complete(true);
-  record.mutable_event()->set_what(what);
-  for (auto& [name, value] : facts) (*record.mutable_event()->mutable_facts())[name] = value;
-  put(std::move(record));
-}
-
-void Daemon::note_coverage(const Coverage::Finding& finding) {
-  const Flow& flow = finding.facts.flow;
-  spdlog::warn("flow={} client={} server={} pid={} state=\"{}\" note=\"{}\"", flow.cookie(), flow.client(),
-               flow.server(), finding.facts.process.pid(), finding.what, finding.note);
-  Record record;
-  record.set_kind(finding.over ? "coverage" : "gap");
-  record.set_complete(finding.over);
-  *record.mutable_flow() = flow;
-  if (finding.reason == "tls_not_visible") record.mutable_flow()->set_bind("unresolved");
-  *record.mutable_process() = finding.facts.process;
-  *record.mutable_peer() = finding.facts.peer;
-  record.mutable_event()->set_what(finding.what);
-  if (finding.over) {
-    (*record.mutable_event()->mutable_facts())["note"] = finding.note;
-  } else {
-    Gap* gap = record.add_gaps();
-    gap->set_direction(finding.direction);
-    gap->set_from(finding.from);
-    gap->set_to(finding.to);
-    gap->set_reason(finding.reason);
-    gap->set_note(finding.note);
-  }
-  put(std::move(record));
-}
-
-void Daemon::fill_status(StatusReply* out) const {
-  out->set_version(kVersion);
-  out->set_pid(static_cast<uint32_t>(getpid()));
-  out->mutable_started()->set_seconds(static_cast<int64_t>(started_ns_ / 1'000'000'000));
-  out->set_events(event_count_);
-  out->set_bytes(event_bytes_);
-  out->set_exchanges(counts_.exchanges);
-  out->set_undecoded(counts_.undecoded);
-  uint64_t sessions = 0, memory = 0;
-  for (auto& worker : workers_) {
-    sessions += worker->counts().sessions;
-    memory += worker->counts().memory_bytes;
-  }
-  out->set_open_connections(sessions);
-  out->set_memory_bytes(memory);
-  const CarryCounts carry = carry_->counts();
-  CarryStatus* to = out->mutable_carry();
-  to->set_capacity_bytes(carry.capacity);
-  to->set_bytes(carry.live);
-  to->set_streams(carry.streams);
-  to->set_evictions(carry.evictions);
-  to->set_evicted_bytes(carry.evicted_bytes);
-  to->set_without_room(carry.unkept);
-  for (auto& [kind, count] : all_losses()) {
-    Loss* loss = out->add_losses();
-    loss->set_kind(kind);
-    loss->set_events(count.events);
-    loss->set_bytes(count.bytes);
-  }
-  out->set_ring_bytes(events_->ring_bytes());
-  out->set_ring_waiting(events_->waiting_bytes());
-  auto* pressure = out->mutable_backpressure();
-  pressure->set_mode(config_.capture().backpressure());
-  if (strict_) {
-    const StrictCounts strict = strict_->counts();
-    pressure->set_stops(strict.stops);
-    pressure->set_held_now(strict.held_now);
-    pressure->set_unprotected(strict.unprotected);
-    pressure->set_repeats(strict.repeats);
-  }
-  const HoldCounts holds = targets_->holds();
-  auto* stops = out->mutable_attach_stops();
-  stops->set_on(holds.on);
-  stops->set_stops(holds.stops);
-  stops->set_held_now(holds.held_now);
-  stops->set_overdue(holds.overdue);
-  stops->set_refused(holds.refused);
-  const CoverageTotals coverage = coverage_->totals();
-  auto* summary = out->mutable_coverage();
-  summary->set_plain(coverage.connections.plain);
-  summary->set_tls(coverage.connections.tls);
-  summary->set_read(coverage.connections.read);
-  summary->set_dark(coverage.connections.dark);
-  summary->set_dark_now(coverage.dark_now);
-  summary->set_incomplete(coverage.connections.incomplete);
-  out->mutable_canary()->set_state("off");
-  if (canary_) canary_->fill(out->mutable_canary());
 }
 
 }  // namespace infertrail
